@@ -41,10 +41,20 @@ pub(super) enum Carrier {
     Tls(Box<Stream>),
 }
 
+/// A connection over QUIC that is lost when it is dropped, unless it was closed before: dropped as it is, it would say
+/// that it is done.
+pub(super) struct LostWhenDropped(QuicConnection);
+
+impl Drop for LostWhenDropped {
+    fn drop(&mut self) {
+        self.0.close(VarInt::from_u32(close::IDLE), b"");
+    }
+}
+
 /// What is left of a connection beside its reader and writer.
 pub(super) enum Rest {
     /// QUIC, which finds out by itself whether the other end is there.
-    Quic(QuicConnection, Footing),
+    Quic(LostWhenDropped, Footing),
     /// TCP has to be asked whether it lives.
     Tls(Delivery),
 }
@@ -68,7 +78,7 @@ impl Connection {
             Carrier::Quic(connection, footing) => {
                 let opened = connection.open_bi().await;
                 let (send, receive) = opened.map_err(|e| LinkError::lost(&e))?;
-                let rest = Rest::Quic(connection, footing);
+                let rest = Rest::Quic(LostWhenDropped(connection), footing);
                 Ok((Box::new(receive), Box::new(send), rest))
             }
             Carrier::Tls(stream) => {
@@ -90,14 +100,14 @@ impl Rest {
     /// has to be found out.
     pub(super) fn on_network_changed(&self) {
         if let Self::Quic(connection, footing) = self {
-            quic::move_to_new_socket(connection, footing);
+            quic::move_to_new_socket(&connection.0, footing);
         }
     }
 
     /// How many datagrams have come, where it is QUIC that carries it.
     pub(super) fn heard(&self) -> Option<u64> {
         match self {
-            Self::Quic(connection, _) => Some(connection.stats().udp_rx.datagrams),
+            Self::Quic(connection, _) => Some(connection.0.stats().udp_rx.datagrams),
             Self::Tls(_) => None,
         }
     }
@@ -105,7 +115,7 @@ impl Rest {
     /// The round trip, where QUIC has measured it.
     pub(super) fn rtt(&self) -> Duration {
         match self {
-            Self::Quic(connection, _) => connection.rtt(),
+            Self::Quic(connection, _) => connection.0.rtt(),
             Self::Tls(_) => Duration::ZERO,
         }
     }
@@ -115,7 +125,7 @@ impl Rest {
         let Self::Quic(connection, _) = self else {
             return true;
         };
-        route::leads_to(connection.remote_address())
+        route::leads_to(connection.0.remote_address())
     }
 
     /// Ends it so that everything that was written is read.
@@ -127,8 +137,8 @@ impl Rest {
         match self {
             Self::Quic(connection, footing) => {
                 // It closes once it has read all of it. If this end closed first, what was not read would be lost.
-                let _ = timeout(LAST_WORDS, connection.closed()).await;
-                connection.close(VarInt::from_u32(close::DONE), b"");
+                let _ = timeout(LAST_WORDS, connection.0.closed()).await;
+                connection.0.close(VarInt::from_u32(close::DONE), b"");
                 let _ = timeout(Duration::from_millis(200), footing.endpoint.wait_idle()).await;
             }
             Self::Tls(_) => {
@@ -137,11 +147,10 @@ impl Rest {
         }
     }
 
-    /// Drops it. One that is lost says so, should it be heard after all: this peer has not left on purpose.
-    pub(super) fn abandon(&self, is_lost: bool) {
+    /// This peer goes elsewhere, and wants nothing here any more.
+    pub(super) fn move_on(&self) {
         if let Self::Quic(connection, _) = self {
-            let why = if is_lost { close::IDLE } else { close::DONE };
-            connection.close(VarInt::from_u32(why), b"");
+            connection.0.close(VarInt::from_u32(close::DONE), b"");
         }
     }
 }

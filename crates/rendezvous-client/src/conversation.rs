@@ -108,8 +108,9 @@ impl Doubt {
 
 /// What is said to the rendezvous, and what is known of the connection by which it is.
 pub(super) struct Conversation {
-    writer: Writer,
+    /// Dropped before the writer, which would end what it says as if that were all.
     rest: Rest,
+    writer: Writer,
     /// Over TCP: when it was heard last.
     silence: Silence,
     /// Over QUIC.
@@ -242,10 +243,11 @@ impl Conversation {
         self.rest.close(self.writer, read_to_end).await;
     }
 
-    /// Drops it, for this reason.
+    /// It is over, for this reason.
     pub(super) fn abandon(&self, error: &LinkError) {
-        let goes_elsewhere = matches!(error, LinkError::Moved { .. });
-        self.rest.abandon(!goes_elsewhere);
+        if let LinkError::Moved { .. } = error {
+            self.rest.move_on();
+        }
     }
 
     async fn ask(&mut self) -> Result<(), LinkError> {
