@@ -454,7 +454,7 @@ impl Driver {
 
     /// The error of a host that does not take this peer, which is not the last word while there are others.
     fn turned_away(&mut self, at: &HostAt, error: LinkError) -> LinkError {
-        match self.hosts.on_refused(at) && !error.is_passing() {
+        match self.hosts.on_refused(at) {
             true => {
                 self.refusal = Some(error.clone());
                 LinkError::OfOneHost(Box::new(error))
