@@ -449,6 +449,6 @@ pub mod close {
     pub const STOPPING: u32 = 2;
     /// Refused; a `Refused` message came before.
     pub const REFUSED: u32 = 3;
-    /// Nothing was said for too long.
+    /// Nothing was said for too long. Of a peer: it takes the connection for lost, and may come back.
     pub const IDLE: u32 = 4;
 }
