@@ -260,12 +260,10 @@ impl Meetings {
             if on_purpose {
                 self.tell(MeetingEvent::PeerLeft(id));
             } else {
-                // It comes back to the handle, at which this side may not wait any more: an older connection of this
-                // host's may have said something there late. Or it is there, and the session alone has ended.
-                let meet = channel.meet(self.registration.host.role);
-                if self.may_replace(now) {
-                    self.send(meet);
-                }
+                // It comes back to the handle. If not by then, this side may not wait there any more, since an older
+                // connection of this host's has said something there late; or the session alone has ended. To ask at
+                // once would bring another session beside the one that the peer is asking for now.
+                self.retry_within(now, RETRY);
             }
         }
     }
