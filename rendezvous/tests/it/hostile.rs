@@ -325,11 +325,12 @@ async fn what_waits_for_members_that_do_not_read_is_bounded_for_all_of_one_key()
     let fingerprint = rig.server.url().fingerprint.unwrap();
     let mut loud = rig.peer(rig.key()).await;
     let (mut deaf, mut sessions) = (Vec::new(), Vec::new());
-    for _ in 0..4 {
+    for _ in 0..11 {
         let mut peer = Peer::connect_deaf(rig.main(), fingerprint, 1_024).await;
         peer.hello(rig.key()).await;
         assert!(matches!(peer.hear().await, FromRendezvous::Welcome { .. }));
-        for _ in 0..8 {
+        // Two connections have no more together.
+        for _ in 0..3 {
             sessions.push(meet(&mut loud, &mut peer).await);
         }
         deaf.push(peer);
