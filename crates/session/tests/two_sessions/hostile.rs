@@ -293,6 +293,12 @@ async fn bytes_on_a_tunnel_that_falls_silent_go_again_on_another_from_where_they
     let (relayed, _control) = hostile.tunnel().await;
     let (at, way) = way_to(hostile.at, || true).await;
     let (direct, _control) = hostile.dial_by(at, Way::Direct, 2).await.unwrap();
+    // It is up at this end first: what is written before the session uses it begins on the other one.
+    let is_direct = |event| match event {
+        Event::Path(path) => (path.kind == PathKind::Direct).then_some(()),
+        _ => None,
+    };
+    hostile.listener.report(is_direct).await;
     let mut ide = dial(&port).await;
     ide.write_all(b"hello").await.unwrap();
     let (header, bytes) = carried(&direct, 5).await;
