@@ -44,11 +44,7 @@ impl Driver {
             return drop(request.opened.send(Err(failure)));
         };
         if is_new {
-            // Where it is lost, it is said again on the next tunnel that is used.
-            for message in self.forwards.announcements() {
-                self.connections.send(message);
-            }
-            self.decide(Input::Asked);
+            self.tell_forwards();
         }
         self.pipes.push((forward, request));
         self.settle_pipes();
@@ -85,11 +81,17 @@ impl Driver {
             return drop(request.opened.send(Err(failure)));
         }
         if self.forwards.ask(request) {
-            for message in self.forwards.announcements() {
-                self.connections.send(message);
-            }
-            self.decide(Input::Asked);
+            self.tell_forwards();
         }
+    }
+
+    /// Tells the other end of a forward that was added. Where that is lost, it is said again on the next tunnel that is
+    /// used; and where nobody debugs, it is found out late that it was, unless somebody asks.
+    fn tell_forwards(&mut self) {
+        for message in self.forwards.announcements() {
+            self.connections.send(message);
+        }
+        self.decide(Input::Asked);
     }
 
     /// Opens a port for a debugger that came later, for nobody in particular: its forward is told when it stands.

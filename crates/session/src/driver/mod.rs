@@ -448,7 +448,7 @@ impl Driver {
         }
     }
 
-    /// Goes on with the tunnel that was begun before there was a session.
+    /// Tells the owner how the session stands.
     pub(super) fn update_status(&mut self) {
         let mut status = Status::new(self.decisions.activity());
         status.rtt = self.connections.current().map(p2pdbg_tunnel::Tunnel::rtt);
