@@ -84,7 +84,6 @@ impl Channels {
     pub(super) fn on_link_down(&mut self) {
         for channel in self.table.values_mut() {
             channel.carried_by = None;
-            channel.leg_lost = false;
         }
     }
 }

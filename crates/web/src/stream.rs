@@ -48,14 +48,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebStream<S> {
         Self::new(stream, Role::Server).await
     }
 
-    /// What it runs over.
-    pub fn get_ref(&self) -> &S {
-        self.inner.get_ref()
-    }
-
     /// The client's end, once the upgrade was answered.
     pub async fn of_client(stream: S) -> Self {
         Self::new(stream, Role::Client).await
+    }
+
+    /// What it runs over.
+    pub fn get_ref(&self) -> &S {
+        self.inner.get_ref()
     }
 
     async fn new(stream: S, role: Role) -> Self {

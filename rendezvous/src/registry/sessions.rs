@@ -480,12 +480,9 @@ impl Registry {
 
     /// Ends all, with both members' connections as they are.
     pub(crate) fn end_sessions(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
         let all: Vec<_> = self.sessions.table.keys().copied().collect();
-        for session in all {
-            self.end_session(session, Ended::Cut, &mut effects);
-        }
-        effects
+        let ended = all.into_iter().map(|session| self.on_overflow(session));
+        ended.flatten().collect()
     }
 
     /// Ends a session and tells those who do not know.

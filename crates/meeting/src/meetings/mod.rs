@@ -47,7 +47,7 @@ pub struct Meetings {
     channels: Channels,
     /// When everything is asked for again.
     retry_at: Option<Instant>,
-    /// When another session was last asked for in place of one that the rendezvous has ended, or whose leg it has.
+    /// When another session was last asked for in place of one whose leg the relay does not know.
     replaced_at: Option<Instant>,
     over: bool,
     outputs: VecDeque<Output>,
@@ -332,20 +332,13 @@ impl Meetings {
             channel.leg_lost = true;
         }
         self.outputs.push_back(Output::Redial);
-        if self.may_replace(now) {
-            self.look_again(now);
-        }
-    }
-
-    /// Whether another session may be asked for now; if not, it is after a pause. A peer that has its sessions ended
-    /// again and again costs this end no more than that.
-    fn may_replace(&mut self, now: Instant) -> bool {
         if self.replaced_at.is_none_or(|before| now >= before + RETRY) {
             self.replaced_at = Some(now);
-            return true;
+            self.look_again(now);
+        } else {
+            // A relay that knows no leg of this host is asked no more often than that.
+            self.retry_within(now, RETRY);
         }
-        self.retry_within(now, RETRY);
-        false
     }
 
     /// Asks for everything again after this pause, or sooner if that was planned already.
