@@ -67,7 +67,7 @@ impl Meetings {
             self.send(ToRendezvous::Leave { session });
             if said.is_some() && self.role() == Role::Connector {
                 // It has been given what this end says no more.
-                self.retry_at = Some(now + RETRY);
+                self.retry_within(now, RETRY);
             }
             return;
         };
@@ -311,7 +311,7 @@ impl Meetings {
     }
 
     fn pair_again(&mut self, now: Instant, failure: pairing::Failure) {
-        self.retry_at = Some(now + RETRY);
+        self.retry_within(now, RETRY);
         self.tell(MeetingEvent::PairingFailed(failure));
     }
 

@@ -209,7 +209,7 @@ impl Meetings {
             }
             FromRendezvous::Offer { script } => self.tell(MeetingEvent::Offered(script)),
             // The link has not gone there: what was asked for is asked for again, later.
-            FromRendezvous::GoTo { .. } => self.retry_at = Some(now + RETRY),
+            FromRendezvous::GoTo { .. } => self.retry_within(now, RETRY),
             FromRendezvous::RelayAt {
                 session,
                 node,
@@ -390,7 +390,7 @@ impl Meetings {
                     let left = pairing::Failure::PeerLeft;
                     self.on_exchange_failed(now, session, by_code, left);
                 }
-                false => self.retry_at = Some(now + RETRY),
+                false => self.retry_within(now, RETRY),
             }
         }
     }

@@ -119,6 +119,22 @@ fn nameplate_that_is_busy_is_tried_again() {
     assert!(world.are_joined(listener, connector));
 }
 
+#[test]
+fn retry_that_is_planned_is_not_put_off_by_what_plans_another() {
+    let mut world = World::new();
+    let listener = world.start(Role::Listener, Whom::Several(Awaited::default()));
+    world.run(SECOND);
+    let go = || FromRendezvous::GoTo {
+        node: "17=192.0.2.17:3478".parse().unwrap(),
+    };
+    world.input(listener, Input::Rendezvous(go()));
+    let planned = world.peers[listener].meetings.poll_timeout();
+    assert!(planned.is_some());
+    world.run(SECOND);
+    world.input(listener, Input::Rendezvous(go()));
+    assert_eq!(world.peers[listener].meetings.poll_timeout(), planned);
+}
+
 fn message() -> impl Strategy<Value = FromRendezvous> {
     let session = (0u8..4).prop_map(|id| SessionId([id; 16]));
     let refusal = prop_oneof![
