@@ -219,7 +219,8 @@ impl Registry {
     /// could do with a session is not the business of this host.
     ///
     /// # Errors
-    /// Why there cannot be another session; nobody has been told anything then.
+    /// Why there cannot be another session. Nobody has been told of one then, though the oldest of too many that the two
+    /// share may have been ended all the same.
     pub(super) fn introduce(
         &mut self,
         now: Now,
@@ -247,6 +248,10 @@ impl Registry {
             self.member(listener, connector),
             self.member(connector, listener),
         ];
+        let keys = members.each_ref().map(|member| member.key);
+        for key in keys {
+            self.key_may_have_a_session(now.instant, key)?;
+        }
         let key = self.keys.name(members[0].key);
         self.sessions.begun += 1;
         let began = Session {
@@ -259,10 +264,6 @@ impl Registry {
             members,
             confirm_by: unknown.then(|| now.instant + self.limits.pairing_within),
         };
-        let keys = began.members.each_ref().map(|member| member.key);
-        for key in keys {
-            self.key_may_have_a_session(now.instant, key)?;
-        }
         let grants = ids.map(|_| LegGrant {
             leg: LegId(random_bytes()),
             key: Secret::random(),
