@@ -188,8 +188,8 @@ where
 {
     let by_option = match verbose {
         0 => "error",
-        1 => "warn,p2pdbg=info,p2pdbg_punch=info",
-        2 => "info,p2pdbg=debug,p2pdbg_punch=debug",
+        1 => "warn,p2pdbg=info",
+        2 => "info,p2pdbg=debug",
         _ => "trace",
     };
     let wanted = std::env::var_os(LOG_VARIABLE).filter(|wanted| !wanted.is_empty());
