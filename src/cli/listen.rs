@@ -97,7 +97,8 @@ pub struct ListenArgs {
     #[arg(long)]
     pub follow_ports: bool,
 
-    /// What a forward does while nothing listens at its far end [default: hold; refuse for gdbserver and lldb]
+    /// What a forward does while nothing listens at its far end [default: hold; refuse for
+    /// gdbserver, lldb and xdebug; hold-once for pydevd]
     #[arg(long, value_enum, ignore_case = true, value_name = "HOW")]
     pub absent: Option<Absent>,
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use clap::{Arg, CommandFactory, FromArgMatches, builder::Resettable};
 use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, PeerName};
+use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
 use p2pdbg_session::SessionPolicy;
 
@@ -25,6 +26,29 @@ fn listen(line: &[&str], config: Config) -> Result<ListenOptions, Failure> {
     match parse(&[&["p2pdbg", "listen"], line].concat()) {
         CliCommand::Listen(args) => resolve_listen(args, environment(config, &mut |_| None)),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn help_on_absent_names_each_preset_that_does_not_hold() {
+    let mut definitions = Cli::command();
+    let listen = definitions.find_subcommand_mut("listen").unwrap();
+    let absent = listen.get_arguments().find(|arg| arg.get_id() == "absent");
+    let help = absent.and_then(Arg::get_help).unwrap().to_string();
+    let (_, by_default) = help.split_once("[default: hold; refuse for").unwrap();
+    let (refused, held_once) = by_default.split_once("; hold-once for").unwrap();
+    for preset in Preset::ALL {
+        let absent = preset.debugger().while_absent.policy();
+        assert_eq!(
+            refused.contains(preset.name()),
+            absent == Absent::Refuse,
+            "{preset:?}"
+        );
+        assert_eq!(
+            held_once.contains(preset.name()),
+            absent == Absent::HoldOnce,
+            "{preset:?}"
+        );
     }
 }
 
