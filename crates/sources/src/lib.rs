@@ -17,6 +17,7 @@ mod directory;
 mod extended_attributes;
 mod file_metadata;
 mod inbox;
+mod look_times;
 mod name;
 mod partial_files;
 mod service;

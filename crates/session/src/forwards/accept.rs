@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use p2pdbg_forward::{Connection, OpenPort};
-use p2pdbg_net::listening;
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
@@ -12,70 +11,14 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    event::Event,
-    first_word::{Screen, Screened},
-};
+use super::same_user::{Gate, Whose};
+use crate::{event::Event, first_word::Screened};
 
 /// How long to wait when a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Connections to one port that may have said nothing yet.
 const MOST_SILENT: usize = 1024;
-
-/// Who may come in at a port.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Gate {
-    /// What is asked of a connection's first word.
-    pub(super) screen: Option<Screen>,
-    /// Whether its program must be this user's.
-    pub(super) same_user: bool,
-}
-
-/// Whose program is at the other end of a connection.
-enum Whose {
-    Ours,
-    /// Nobody's any more: it has closed.
-    Gone,
-    Others(Option<u32>),
-}
-
-impl Gate {
-    /// Root may do whatever it likes anyway.
-    fn whose(self, connection: &Connection) -> Whose {
-        // A Unix socket is open to its user alone.
-        let Connection::Tcp(connection) = connection else {
-            return Whose::Ours;
-        };
-        if !self.same_user {
-            return Whose::Ours;
-        }
-        let ends = (connection.peer_addr(), connection.local_addr());
-        let client = match ends {
-            (Ok(client), Ok(server)) => listening::client(client, server),
-            _ => return Whose::Gone,
-        };
-        match client {
-            Some(client) if client.is_closed => Whose::Gone,
-            Some(client) => match client.uid {
-                Some(0) => Whose::Ours,
-                Some(uid) if own_user() == Some(uid) => Whose::Ours,
-                uid => Whose::Others(uid),
-            },
-            None => Whose::Others(None),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn own_user() -> Option<u32> {
-    Some(rustix::process::geteuid().as_raw())
-}
-
-#[cfg(not(unix))]
-fn own_user() -> Option<u32> {
-    None
-}
 
 /// Accepts connections of a port; those that are to be screened count from their first word on.
 ///

@@ -6,6 +6,7 @@ mod entry;
 mod hold_or_refuse;
 mod look_times;
 mod report;
+mod same_user;
 mod target_watch;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
@@ -25,11 +26,8 @@ use tokio::{
 
 pub use self::hold_or_refuse::while_absent;
 use self::{
-    accept::{Gate, accept},
-    dial::TargetDial,
-    entry::Entry,
-    hold_or_refuse::breaks_off,
-    look_times::Usage,
+    accept::accept, dial::TargetDial, entry::Entry, hold_or_refuse::breaks_off, look_times::Usage,
+    same_user::Gate,
 };
 use super::{
     debuggers_elsewhere,

@@ -25,22 +25,8 @@ use super::{
     compare::{self, Found},
     content::Content,
     conversation::{Conversation, ConversationError, Outcome},
+    look_times::{PAUSE, Pauses, Rests},
 };
-
-/// The shortest pause between two looks at the files.
-const PAUSE: Duration = Duration::from_secs(5);
-
-/// The pause while they stay as they are and nobody debugs.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// So many looks in a row find nothing new before the pauses grow.
-const STEADY: u32 = 3;
-
-/// The pause is so many times as long as the look took, so that looking costs half a percent of a processor at most.
-const PATIENCE: u32 = 200;
-
-/// The longest rest after a comparison while nobody debugs.
-const LONGEST_REST: Duration = Duration::from_secs(600);
 
 /// How long a copy waits for the one before it: what was ended at the other end is noticed behind the bytes that are on
 /// their way.
@@ -65,53 +51,6 @@ pub enum Told {
 /// The sources of this end.
 #[derive(Debug, Clone)]
 pub struct Sources(Arc<Shared>);
-
-/// How long to leave the files alone: longer and longer while nothing changes, since each look wakes the disk too.
-#[derive(Debug)]
-struct Pauses {
-    unchanged: u32,
-}
-
-impl Pauses {
-    fn new() -> Self {
-        Self { unchanged: 0 }
-    }
-
-    /// After a look that took so long.
-    fn after(&mut self, took: Duration, unchanged: bool) -> Duration {
-        self.unchanged = if unchanged { self.unchanged + 1 } else { 0 };
-        let doublings = self.unchanged.saturating_sub(STEADY).min(8);
-        (PAUSE * (1 << doublings))
-            .min(LONGEST_PAUSE)
-            .max(took * PATIENCE)
-    }
-}
-
-/// How long to compare nothing while nobody debugs, after comparisons that have told nothing new. Each sends the whole
-/// list of files, 1.6 MB of 20,000, and a log in the work tree changes at each look.
-#[derive(Debug, Default)]
-struct Rests {
-    known: Option<Differences>,
-    fruitless: u32,
-}
-
-impl Rests {
-    /// After a comparison that has found this.
-    fn after(&mut self, found: Differences) -> Duration {
-        if self.known.as_ref() == Some(&found) {
-            self.fruitless += 1;
-        } else {
-            *self = Self {
-                known: Some(found),
-                fruitless: 0,
-            };
-        }
-        match self.fruitless {
-            0 => Duration::ZERO,
-            fruitless => (PAUSE * (1 << fruitless.min(8))).min(LONGEST_REST),
-        }
-    }
-}
 
 /// Where things are told, whatever its owner's type for them is.
 struct Teller(Box<dyn Fn(Told) -> Telling + Send + Sync>);

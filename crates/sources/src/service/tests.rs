@@ -5,6 +5,7 @@ use std::fs;
 use p2pdbg_proto::sources::{FileDigest, LineEnds, Written};
 
 use super::*;
+use crate::look_times::LONGEST_REST;
 
 fn sources(root: Option<&Path>, inbox: Option<&Path>) -> (Sources, mpsc::Receiver<Told>) {
     let (told, tells) = mpsc::channel(64);
