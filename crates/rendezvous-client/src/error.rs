@@ -116,10 +116,12 @@ impl LinkError {
             | LinkError::Moved { .. }
             | LinkError::ByTcp => 0,
             LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
-            LinkError::Proxy { .. } | LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
-            LinkError::InItsPlace(_) => 3,
+            LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
+            // Where there is a proxy, the name may be for it alone to resolve.
+            LinkError::Proxy { .. } => 3,
+            LinkError::InItsPlace(_) => 4,
             LinkError::OfOneHost(error) => error.says(),
-            LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 4,
+            LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 5,
         }
     }
 
