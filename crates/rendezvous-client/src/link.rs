@@ -5,10 +5,7 @@
 //! dials again, and how patiently, is [`Reconnection`]'s to say; a nudge says that the owner needs it now. When this
 //! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::changes::{Changes, Listener};
 use p2pdbg_proto::{
@@ -25,10 +22,11 @@ use super::{
     LinkError, TcpRoute, Transports,
     beside::{Beside, ByTcp, Reached},
     connection::{Connection, Reader},
-    conversation::{Conversation, read},
+    conversation::{Conversation, clock, read},
     dial::Dialling,
     dial_hosts::NoneReached,
     hosts::{Hosts, Plan},
+    names::REACHED_AFTER,
     nearest::nearest_first,
     reconnection::Reconnection,
 };
@@ -274,7 +272,10 @@ impl Driver {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 Ok(()) = self.nudged.changed() => {}
-                _ = self.changes.changed() => self.policy.begin_anew(),
+                _ = self.changes.changed() => {
+                    self.policy.begin_anew();
+                    self.config.route.names().begin_anew();
+                }
                 () = closing.cancelled() => return,
             }
         }
@@ -296,6 +297,7 @@ impl Driver {
         let mut changes = self.changes.clone();
         let mut nudged = self.nudged.clone();
         let closing = self.closing.clone();
+        let names = self.config.route.names().clone();
         loop {
             let began = Instant::now();
             let in_need = self.is_in_need();
@@ -305,7 +307,12 @@ impl Driver {
             let result = loop {
                 tokio::select! {
                     result = &mut attempt => break Some(result),
-                    _ = changes.changed() => if began.elapsed() >= FRESH { break None },
+                    _ = changes.changed() => {
+                        names.begin_anew();
+                        if began.elapsed() >= FRESH {
+                            break None;
+                        }
+                    }
                     // A patient attempt repeats itself too rarely for one who is in need now.
                     Ok(()) = nudged.changed(), if !in_need => if began.elapsed() >= FRESH { break None },
                     () = closing.cancelled() => return None,
@@ -329,9 +336,10 @@ impl Driver {
             Plan::InOrder(hosts, stagger) => (hosts, stagger),
             Plan::Nearest(hosts, stagger) => {
                 let named = self.hosts.named_alone();
-                let hosts =
-                    nearest_first(hosts, named, &allowed, route.nat64(), route.local()).await;
-                (hosts, stagger)
+                (
+                    nearest_first(hosts, named, &allowed, route.ways()).await,
+                    stagger,
+                )
             }
         };
         let dialling = Dialling {
@@ -339,6 +347,7 @@ impl Driver {
             route: route.clone(),
             transports: *transports,
             allowed,
+            reached_after: REACHED_AFTER,
             tcp_later: match self.needed_tcp {
                 true => Duration::ZERO,
                 false => self.policy.tcp_later(in_need, self.was_up),
@@ -383,6 +392,7 @@ impl Driver {
             route: self.config.route.clone(),
             transports: Transports::Tcp,
             allowed: self.hosts.allowed_addresses(),
+            reached_after: Duration::ZERO,
             tcp_later: Duration::ZERO,
             patience: self.policy.patience(true),
             ends_with_patience: true,
@@ -426,6 +436,7 @@ impl Driver {
                 up_s,
             } => {
                 self.hosts.on_up(&at, rendezvous.ip());
+                self.config.route.note_reached(&at, rendezvous, over_tcp);
                 self.refusal = None;
                 self.config.route.note_nodes(None);
                 let up = LinkEvent::Up {
@@ -468,7 +479,11 @@ impl Driver {
     fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
         match message {
             FromRendezvous::Nodes { own, nodes, relays } => {
+                let before = self.hosts.home().cloned();
                 let known = self.hosts.on_told(own, nodes, relays);
+                if let (Some(before), Some(home)) = (before, self.hosts.home()) {
+                    self.config.route.names().note_other_name(&before, home);
+                }
                 if known.is_some() {
                     self.config.route.remember(&self.hosts.to_remember());
                 }
@@ -506,7 +521,10 @@ impl Driver {
                     Some(message) => conversation.say(&message).await,
                     None => Err(LinkError::Lost("closed".into())),
                 },
-                _ = self.changes.changed() => conversation.on_network_changed().await,
+                _ = self.changes.changed() => {
+                    self.config.route.names().begin_anew();
+                    conversation.on_network_changed().await
+                }
                 Ok(()) = self.nudged.changed() => {
                     self.nudged.mark_unchanged();
                     conversation.on_needed().await
@@ -536,22 +554,6 @@ impl Driver {
             by_tcp: conversation.take_by_tcp(),
         })
     }
-}
-
-/// What who has shown the access key says of its clock, so that the rendezvous can doubt its own.
-fn clock(hello: &ToRendezvous) -> Option<ToRendezvous> {
-    let ToRendezvous::Hello {
-        credential: Credential::AccessKey(_),
-        ..
-    } = hello
-    else {
-        return None;
-    };
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()?;
-    let unix_s = since.as_secs();
-    Some(ToRendezvous::Clock { unix_s })
 }
 
 /// Passes on what the rendezvous says until there is no more; gives why.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_net::deadline;
 use p2pdbg_proto::url::HostAt;
 use tokio::{
     sync::watch,
@@ -23,6 +24,9 @@ pub(super) const REACHED_AFTER: Duration = Duration::from_millis(300);
 
 /// How long an attempt waits for a name. The lookup goes on, and may serve the next.
 const PATIENCE: Duration = Duration::from_secs(12);
+
+/// What is told of a name that takes longer.
+pub(super) const NO_ANSWER: &str = "the resolver does not answer";
 
 /// What was found a moment ago is not looked up again.
 const FRESH: Duration = Duration::from_secs(2);
@@ -94,7 +98,16 @@ impl Names {
             reached: self.reached(at),
             reached_from: now + reached_after,
             answer: Some(answer),
-            given_up: now + PATIENCE,
+            given_up: Some(now + PATIENCE),
+        }
+    }
+
+    /// The addresses that the name of a host has now; none if that is not to be known.
+    pub(super) async fn found(&self, at: &HostAt) -> Vec<SocketAddr> {
+        let mut addresses = self.look_up(at, PATIENCE);
+        match addresses.next().await {
+            Some(Batch::Found(found)) => found,
+            Some(Batch::Reached(_) | Batch::Failed(_)) | None => Vec::new(),
         }
     }
 
@@ -118,6 +131,12 @@ impl Names {
         answer
     }
 
+    /// This host's network has changed, and its resolver with it: nobody waits for the old one any more.
+    pub(super) fn begin_anew(&self) {
+        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        lookups.clear();
+    }
+
     /// The host was reached at this address, and has proved that it is the one.
     pub(super) fn note_reached(&self, at: &HostAt, address: SocketAddr) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +148,13 @@ impl Names {
             of != at || of_this_host <= OF_ONE_HOST
         });
         reached.truncate(REACHED);
+    }
+
+    /// The host that was reached by one name says that it has another.
+    pub(super) fn note_other_name(&self, at: &HostAt, other: &HostAt) {
+        if let Some(address) = self.reached(at).first() {
+            self.note_reached(other, *address);
+        }
     }
 
     fn reached(&self, at: &HostAt) -> Vec<SocketAddr> {
@@ -143,7 +169,7 @@ pub(super) struct Addresses {
     reached: Vec<SocketAddr>,
     reached_from: Instant,
     answer: Option<watch::Receiver<Answer>>,
-    given_up: Instant,
+    given_up: Option<Instant>,
 }
 
 /// What comes of looking for addresses.
@@ -158,6 +184,19 @@ pub(super) enum Batch {
 }
 
 impl Addresses {
+    /// The same, and the name may take as long as the system lets it.
+    pub(super) fn however_long(self) -> Self {
+        Self {
+            given_up: None,
+            ..self
+        }
+    }
+
+    /// Whether the resolver has not answered yet.
+    pub(super) fn are_awaited(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// The next ones; `None` when no others will come. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Batch> {
         let Some(answer) = &mut self.answer else {
@@ -173,7 +212,7 @@ impl Addresses {
             () = sleep_until(self.reached_from), if !self.reached.is_empty() => {
                 return Some(Batch::Reached(std::mem::take(&mut self.reached)));
             }
-            () = sleep_until(self.given_up) => Err("the resolver does not answer".to_owned()),
+            () = deadline::sleep_until(self.given_up) => Err(NO_ANSWER.to_owned()),
         };
         self.answer = None;
         let found = found.and_then(|found| match found.is_empty() {
@@ -272,22 +311,25 @@ mod tests {
     async fn lookup_that_nobody_waits_for_any_more_serves_the_next_attempt() {
         let (names, answer, lookups) = slow();
         let mut first = names.look_up(&at("a:1"), REACHED_AFTER);
-        first.given_up = Instant::now();
-        let silent = Batch::Failed("the resolver does not answer".to_owned());
+        first.given_up = Some(Instant::now());
+        let silent = Batch::Failed(NO_ANSWER.to_owned());
         assert_eq!(first.next().await, Some(silent));
         let mut second = names.look_up(&at("a:1"), REACHED_AFTER);
         answer.notify_one();
         let found = Batch::Found(addresses(&["192.0.2.9:1"]));
         assert_eq!(second.next().await, Some(found));
         assert_eq!(lookups.load(Ordering::Relaxed), 1);
+        // Another network has another resolver.
+        names.begin_anew();
+        answer.notify_one();
+        assert_eq!(names.found(&at("a:1")).await, addresses(&["192.0.2.9:1"]));
+        assert_eq!(lookups.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
     async fn host_that_is_an_address_is_looked_up_nowhere() {
         for host in ["192.0.2.1:7", "[2001:db8::1]:7"] {
-            let mut coming = failing().look_up(&at(host), PATIENCE);
-            let found = Batch::Found(addresses(&[host]));
-            assert_eq!(coming.next().await, Some(found));
+            assert_eq!(failing().found(&at(host)).await, addresses(&[host]));
         }
     }
 
@@ -300,6 +342,8 @@ mod tests {
         }
         names.note_reached(&at("a:1"), address(4));
         assert_eq!(names.reached(&at("a:1")), [4, 5, 3].map(address));
+        names.note_other_name(&at("a:1"), &at("b:1"));
+        assert_eq!(names.reached(&at("b:1")), [address(4)]);
         for host in 0..100 {
             names.note_reached(&at(&format!("h{host}:1")), address(1));
         }

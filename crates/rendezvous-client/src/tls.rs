@@ -29,7 +29,7 @@ use super::{
     LinkError,
     allowed_addresses::AllowedAddresses,
     names::Names,
-    nearest::{NodeAway, distances},
+    nearest::{NodeAway, Ways, distances},
     node_memory::{NodeMemory, Remembered},
     proxy::{NotAProxy, Proxy, Refused},
     tcp_or_web::TcpOrWeb,
@@ -149,6 +149,29 @@ impl TcpRoute {
         &self.names
     }
 
+    /// The host has answered at this address as itself, unless a proxy has opened the connection: then it is a guess.
+    pub(super) fn note_reached(&self, host: &HostAt, address: SocketAddr, over_tcp: bool) {
+        if !(over_tcp && self.at(host).has_proxy()) {
+            self.names.note_reached(host, address);
+        }
+    }
+
+    /// With the addresses of hosts from there.
+    #[cfg(test)]
+    pub(super) fn knowing(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// How hosts are asked for their distance.
+    pub(super) fn ways(&self) -> Ways<'_> {
+        Ways {
+            names: &self.names,
+            nat64: &self.nat64,
+            local: self.local,
+        }
+    }
+
     /// That host is the one at this address.
     pub(super) fn note_found(&self, address: SocketAddr, host: &HostAt) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,7 +219,7 @@ impl TcpRoute {
         match self.nodes() {
             Some(Nodes {
                 relays, allowed, ..
-            }) => distances(relays, &allowed, &self.nat64, self.local).await,
+            }) => distances(relays, &allowed, self.ways()).await,
             None => Vec::new(),
         }
     }
