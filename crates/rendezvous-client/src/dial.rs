@@ -6,8 +6,8 @@
 //! came up over TCP is kept for as long as it lives: what goes over it is little. The next attempt races anew, with
 //! both at once.
 //!
-//! A host whose name takes long is dialled where it was reached before ([`super::names`]); its certificate shows whether
-//! it is there still.
+//! A host whose name takes long is dialled where it was reached before ([`super::names`]); its certificate shows
+//! whether it is there still.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -13,6 +13,7 @@ mod link;
 mod names;
 mod nearest;
 mod node_memory;
+mod past;
 mod proxy;
 mod quic;
 mod reconnection;

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::changes::{Changes, Listener};
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    control::{Credential, FromRendezvous, ToRendezvous},
     url::{HostAt, RendezvousUrl},
 };
 use tokio::{
@@ -28,6 +28,7 @@ use super::{
     hosts::{Hosts, Plan},
     names::REACHED_AFTER,
     nearest::nearest_first,
+    past::{Past, pause},
     reconnection::Reconnection,
 };
 
@@ -121,8 +122,7 @@ impl Link {
             hosts: Hosts::new(&config.url, config.route.remembered()),
             changes: changes.subscribe(),
             config,
-            needed_tcp: false,
-            was_up: false,
+            past: Past::default(),
             refusal: None,
             credential,
             first_words: first,
@@ -205,10 +205,7 @@ struct Driver {
     hosts: Hosts,
     changes: Listener,
     config: LinkConfig,
-    /// Whether the last connection came up over TCP.
-    needed_tcp: bool,
-    /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
-    was_up: bool,
+    past: Past,
     /// Why a host will not have this peer, while another was still to be asked.
     refusal: Option<LinkError>,
     credential: tokio::sync::watch::Receiver<Credential>,
@@ -233,6 +230,7 @@ impl Driver {
                     let Some(end) = self.converse(connected).await else {
                         return;
                     };
+                    self.past.on_there(Instant::now());
                     self.policy.on_lost(began.elapsed(), end.asked);
                     // One that waited for a pause to pass would be stale.
                     ready = end.by_tcp.filter(|_| matches!(end.error, LinkError::ByTcp));
@@ -242,7 +240,7 @@ impl Driver {
                     self.policy
                         .on_failed(matches!(error, LinkError::Busy { .. }));
                     self.hosts.on_failed();
-                    error
+                    self.past.judge(error, Instant::now())
                 }
             };
             if let LinkError::Moved { .. } | LinkError::ByTcp = error {
@@ -258,14 +256,7 @@ impl Driver {
             }
             let lasting = !error.is_passing();
             let in_need = self.is_in_need();
-            let wait = self.policy.next_wait(in_need);
-            let pause = match &error {
-                LinkError::Refused {
-                    refusal: Refusal::Limit { retry_after_s } | Refusal::KeysAway { retry_after_s },
-                    ..
-                } => Duration::from_secs((*retry_after_s).into()).max(wait),
-                _ => wait,
-            };
+            let pause = pause(&error, self.policy.next_wait(in_need));
             if self.report.send(LinkEvent::Down(error)).await.is_err() || lasting {
                 return;
             }
@@ -285,7 +276,7 @@ impl Driver {
     fn is_in_need(&mut self) -> bool {
         let nudged = *self.nudged.borrow_and_update();
         self.hurries |= nudged.is_some_and(|at| at.elapsed() < IN_NEED);
-        !self.was_up || self.hurries || *self.awaited.borrow()
+        !self.past.was_up || self.hurries || *self.awaited.borrow()
     }
 
     /// Connects, and begins once more when the network changes meanwhile; `None` if the owner closes the link. What is
@@ -348,12 +339,12 @@ impl Driver {
             transports: *transports,
             allowed,
             reached_after: REACHED_AFTER,
-            tcp_later: match self.needed_tcp {
+            tcp_later: match self.past.needed_tcp {
                 true => Duration::ZERO,
-                false => self.policy.tcp_later(in_need, self.was_up),
+                false => self.policy.tcp_later(in_need, self.past.was_up),
             },
             patience: self.policy.patience(in_need),
-            ends_with_patience: self.was_up,
+            ends_with_patience: self.past.was_up,
         };
         let tried_all = self.hosts.are_all(&hosts);
         let NoneReached { error, hopeless } = match dialling.dial_in_order(hosts, stagger).await {
@@ -411,8 +402,7 @@ impl Driver {
         };
         let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
         self.config.route.note_found(rendezvous, &at);
-        self.needed_tcp = over_tcp;
-        self.was_up = true;
+        self.past.on_connected(over_tcp);
         self.hurries = false;
         let (mut reader, writer, rest) = connection.open().await?;
         let mut conversation = Conversation::new(writer, rest, self.beside(&at, over_tcp));
@@ -435,10 +425,7 @@ impl Driver {
                 stun,
                 up_s,
             } => {
-                self.hosts.on_up(&at, rendezvous.ip());
-                self.config.route.note_reached(&at, rendezvous, over_tcp);
-                self.refusal = None;
-                self.config.route.note_nodes(None);
+                self.on_welcome(&at, rendezvous, over_tcp);
                 let up = LinkEvent::Up {
                     told,
                     observed,
@@ -461,6 +448,15 @@ impl Driver {
             }
             _ => Err(self.turned_away(&at, LinkError::Version { authority })),
         }
+    }
+
+    /// This host has said welcome, at that address.
+    fn on_welcome(&mut self, at: &HostAt, rendezvous: SocketAddr, over_tcp: bool) {
+        self.past.on_there(Instant::now());
+        self.hosts.on_up(at, rendezvous.ip());
+        self.refusal = None;
+        self.config.route.note_reached(at, rendezvous, over_tcp);
+        self.config.route.note_nodes(None);
     }
 
     /// The error of a host that does not take this peer, which is not the last word while there are others.

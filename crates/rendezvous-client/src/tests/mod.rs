@@ -2,6 +2,7 @@
 
 mod beside;
 mod by_web;
+mod in_its_place;
 mod names;
 
 use std::{
