@@ -1,10 +1,15 @@
 //! A network in which only an HTTP proxy reaches the rendezvous: tinyproxy, as Debian has it.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use p2pdbg_base::ErrorCode;
 use p2pdbg_events::{PathKind, Via};
-use p2pdbg_natlab::{Flow, Host, Lab, NatKind, TwoNats};
+use p2pdbg_natlab::{Flow, Host, Lab, NatKind, Node, TwoNats};
 use tempfile::TempDir;
 
 use super::{
@@ -21,7 +26,7 @@ const SECRET: [&str; 3] = ["an.na s3cret", "an%2Ena:s3cr%65t", "an.na:s3cret"];
 
 /// The debuggee behind a NAT with a proxy beside it: nothing else reaches the rendezvous from there.
 struct Office {
-    _lab: TwoNats,
+    lab: TwoNats,
     setting: Setting,
     proxy: Host,
     _running: Process,
@@ -45,7 +50,7 @@ impl Office {
         let files = tempfile::tempdir().unwrap();
         let running = serve(&proxy, files.path(), more, &setting);
         Some(Self {
-            _lab: lab,
+            lab,
             setting,
             proxy,
             _running: running,
@@ -55,6 +60,42 @@ impl Office {
 
     fn url(&self, who: &str) -> String {
         format!("http://{who}{}:8888", self.proxy.ip())
+    }
+
+    /// Gives the debuggee's host IPv6, of which its router loses what goes to `2001:db8:dead::/48`.
+    fn with_ipv6_that_leads_nowhere(&self) {
+        let nodes: [&Node; 2] = [&self.lab.debuggee, &self.lab.nat_b];
+        for node in nodes {
+            node.sysctl("ipv6/conf/all/disable_ipv6", "0").unwrap();
+        }
+        let router = &self.lab.nat_b;
+        router
+            .ip("addr add 2001:db8:1::1/64 dev lan nodad\nroute add blackhole 2001:db8:dead::/48\n")
+            .unwrap();
+        let host: &Node = &self.lab.debuggee;
+        let device = self.lab.debuggee.link().interface().to_owned();
+        host.ip(&format!(
+            "addr add 2001:db8:1::2/64 dev {device} nodad\nroute add default via 2001:db8:1::1\n"
+        ))
+        .unwrap();
+    }
+}
+
+/// The names that a host knows. What `ip netns exec` puts in the place of /etc/hosts is in here.
+struct Hosts(PathBuf);
+
+impl Hosts {
+    fn of(host: &Host, lines: &[String]) -> Self {
+        let directory = PathBuf::from("/etc/netns").join(host.namespace());
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("hosts"), lines.join("\n") + "\n").unwrap();
+        Self(directory)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -112,6 +153,37 @@ fn a_debuggee_whom_only_a_proxy_lets_out_is_debugged_through_it() {
         return;
     };
     talk(&office, &office.url(""));
+}
+
+#[test]
+fn proxy_whose_first_address_leads_nowhere_is_used_at_its_other_one() {
+    let Some(office) = Office::open("proxy-v6", "") else {
+        return;
+    };
+    office.with_ipv6_that_leads_nowhere();
+    let dead = "2001:db8:dead::1 proxy.corp".to_owned();
+    let live = format!("{} proxy.corp", office.proxy.ip());
+    let _hosts = Hosts::of(&office.lab.debuggee, &[dead, live]);
+    talk(&office, "http://proxy.corp:8888");
+}
+
+#[test]
+fn proxy_that_does_not_answer_is_told_of() {
+    let Some(office) = Office::open("proxy-dead", "") else {
+        return;
+    };
+    office.with_ipv6_that_leads_nowhere();
+    let code = "482913-orbit-lemon-tiger".parse().unwrap();
+    let connector = office.setting.connector_with(&code);
+    let dead = "http://[2001:db8:dead::1]:8888";
+    let mut connector = connector.env("HTTPS_PROXY", dead).start();
+    let failure = connector.fails(ErrorCode::RendezvousUnreachable);
+    let said = format!("{} ({})", failure.message, failure.hint.unwrap());
+    let told = "nor through the proxy [2001:db8:dead::1]:8888: it does not answer";
+    assert!(
+        said.contains(told) && said.contains("HTTPS_PROXY"),
+        "{said}"
+    );
 }
 
 #[test]

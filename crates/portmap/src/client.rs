@@ -33,8 +33,7 @@ pub(super) async fn greet(
             Ok((Client::NatPmp { gateway }, Some(external)))
         }
         Protocol::Upnp => {
-            let control = upnp::discover(gateway).await?;
-            let external = control.external_address().await?;
+            let (control, external) = upnp::discover(gateway).await?;
             Ok((Client::Upnp { control, tried: 0 }, external))
         }
     }

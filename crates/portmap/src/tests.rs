@@ -327,6 +327,99 @@ fn upnp(request: &str, connection: &mut TcpStream, owner: impl Fn(&str) -> Optio
     }
 }
 
+/// As a UPnP gateway has it that has mapped `PORT` to this host.
+fn ours(home: &Home) -> impl Fn(&str, &mut TcpStream) + Send + 'static {
+    let us = home.host.ip().to_string();
+    move |request, connection| upnp(request, connection, |_| Some(us.clone()))
+}
+
+#[test]
+fn gateway_that_takes_a_lease_for_an_invalid_argument_maps_for_ever_and_is_not_asked_for_a_lease_again()
+ {
+    for (name, code) in [("gw-402", 402), ("gw-725", 725)] {
+        let Some(home) = Home::new(name) else {
+            return;
+        };
+        let ours = ours(&home);
+        home.serve_http(move |request, connection| {
+            let leased = request.contains("#AddPortMapping")
+                && !request.contains("<NewLeaseDuration>0</NewLeaseDuration>");
+            match leased {
+                true => reply(connection, 500, &format!("<errorCode>{code}</errorCode>")),
+                false => ours(request, connection),
+            }
+        });
+        let mut held = home.ask().unwrap();
+        let external = held.mapping.external;
+        assert_eq!(external, std::net::SocketAddrV4::new(PUBLIC, PORT));
+        let port = InsidePort::Udp(PORT);
+        let renewed = on(&home.host, held.client.map(port, Some(external)));
+        assert_eq!(renewed.unwrap().external, external);
+        let leases = home.heard_text("<NewLeaseDuration>3600</NewLeaseDuration>");
+        let for_ever = home.heard_text("<NewLeaseDuration>0</NewLeaseDuration>");
+        assert_eq!((leases, for_ever), (1, 2));
+    }
+}
+
+/// The description of a gateway with these services, each of a kind and with a path to control it.
+fn described(services: &[(&str, &str)]) -> String {
+    let service = |(kind, path): &(&str, &str)| {
+        format!(
+            "<service><serviceType>urn:schemas-upnp-org:service:{kind}:1</serviceType>\
+             <controlURL>{path}</controlURL></service>"
+        )
+    };
+    let services: String = services.iter().map(service).collect();
+    format!("<root>{services}</root>")
+}
+
+/// Has the router serve these services, where all but `/live` say that this is their external address.
+fn serve_beside_idle(home: &Home, services: &[(&str, &str)], idle: Ipv4Addr) {
+    let (description, ours) = (described(services), ours(home));
+    home.serve_http(move |request, connection| {
+        if request.starts_with("GET /root.xml") {
+            reply(connection, 200, &description);
+        } else if request.starts_with("POST /live ") {
+            ours(request, connection);
+        } else {
+            let address = format!("<NewExternalIPAddress>{idle}</NewExternalIPAddress>");
+            reply(connection, 200, &address);
+        }
+    });
+}
+
+#[test]
+fn gateway_whose_first_connection_is_not_in_use_maps_at_the_one_that_is() {
+    let (ip, ppp) = ("WANIPConnection", "WANPPPConnection");
+    for (name, services) in [
+        ("gw-idle-ip", [(ip, "/idle"), (ppp, "/live")]),
+        ("gw-ppp-first", [(ppp, "/live"), (ip, "/idle")]),
+        ("gw-two-wans", [(ip, "/idle"), (ip, "/live")]),
+        ("gw-elsewhere", [(ip, "http://192.0.2.7/x"), (ip, "/live")]),
+    ] {
+        let Some(home) = Home::new(name) else {
+            return;
+        };
+        serve_beside_idle(&home, &services, Ipv4Addr::UNSPECIFIED);
+        let held = home.ask().expect(name);
+        assert_eq!(*held.mapping.external.ip(), PUBLIC, "{name}");
+        assert_eq!(home.heard_text("#AddPortMapping"), 1, "{name}");
+    }
+}
+
+#[test]
+fn gateway_without_a_public_address_is_told_with_the_one_that_it_has() {
+    let Some(home) = Home::new("gw-inside") else {
+        return;
+    };
+    let carrier = Ipv4Addr::new(100, 64, 7, 7);
+    let services = [("WANIPConnection", "/one"), ("WANPPPConnection", "/two")];
+    serve_beside_idle(&home, &services, carrier);
+    let [.., upnp] = on(&home.host, probe()).protocols;
+    let external = Some(carrier);
+    assert_eq!(upnp.answer, Answer::Speaks { external });
+}
+
 #[test]
 fn a_port_that_is_mapped_to_somebody_else_is_left_alone() {
     let Some(home) = Home::new("gw-other") else {

@@ -3,7 +3,10 @@
 //! QUIC watches over itself, but with the patience that a slow network needs. So where there is a reason to doubt, here
 //! as over TCP, an answer is asked for and waited for.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
 
 use p2pdbg_base::{
     Silence,
@@ -12,7 +15,7 @@ use p2pdbg_base::{
 use p2pdbg_frames::ReadError;
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::{
-    control::{FromRendezvous, ToRendezvous},
+    control::{Credential, FromRendezvous, ToRendezvous},
     frame,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
@@ -263,6 +266,22 @@ impl Conversation {
 
 fn now() -> std::time::Instant {
     Instant::now().into_std()
+}
+
+/// What who has shown the access key says of its clock, so that the rendezvous can doubt its own.
+pub(super) fn clock(hello: &ToRendezvous) -> Option<ToRendezvous> {
+    let ToRendezvous::Hello {
+        credential: Credential::AccessKey(_),
+        ..
+    } = hello
+    else {
+        return None;
+    };
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
+    let unix_s = since.as_secs();
+    Some(ToRendezvous::Clock { unix_s })
 }
 
 /// Writes a message.

@@ -5,9 +5,13 @@
 //! before TCP begins. Where TCP alone fails too, it is tried inside a WebSocket ([`super::web`]). A connection that
 //! came up over TCP is kept for as long as it lives: what goes over it is little. The next attempt races anew, with
 //! both at once.
+//!
+//! A host whose name takes long is dialled where it was reached before ([`super::names`]); its certificate shows
+//! whether it is there still.
 
-use std::{collections::VecDeque, net::SocketAddr, pin::pin, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
+use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::url::{HostAt, RendezvousUrl};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -15,6 +19,7 @@ use super::{
     LinkError,
     allowed_addresses::AllowedAddresses,
     connection::{Carrier, Connection},
+    names::{Batch, NO_ANSWER},
     quic,
     tls::{HANDSHAKE, TcpRoute},
 };
@@ -43,11 +48,14 @@ pub(super) struct Dialling {
     pub(super) transports: Transports,
     /// Where they may be.
     pub(super) allowed: AllowedAddresses,
+    /// How long its name may take before a host is dialled where it was reached before.
+    pub(super) reached_after: Duration,
     /// How much later than QUIC TCP begins.
     pub(super) tcp_later: Duration,
     /// How long QUIC goes on at least.
     pub(super) patience: Duration,
-    /// Whether an attempt at a host ends then, whatever else is tried there.
+    /// Whether an attempt at a host ends so long after it has had addresses to dial, whatever else is tried there, and
+    /// waits for them for a bounded time.
     pub(super) ends_with_patience: bool,
 }
 
@@ -58,50 +66,38 @@ pub(super) async fn dial(
     how: &Dialling,
     host: &HostAt,
 ) -> Result<Connection, LinkError> {
-    let (transports, patience) = (how.transports, how.patience);
-    let unreachable = LinkError::Unreachable {
-        authority: url.authority(),
-    };
-    let mut race = Race {
-        transports,
-        attempts: JoinSet::new(),
-        worst: unreachable,
-    };
-    let by_tcp_after = match transports {
-        Transports::Any => how.tcp_later,
-        Transports::Tcp => Duration::ZERO,
-    };
-    let by_proxy = route.has_proxy() && how.allowed.admits_by_proxy(host);
-    if by_proxy {
-        race.begin_tcp(route, None, by_tcp_after);
+    let mut addresses = route.names().look_up(host, how.reached_after);
+    if !how.ends_with_patience {
+        addresses = addresses.however_long();
     }
-    let mut resolving = pin!(resolve(url, &how.allowed, host));
-    let mut addresses = VecDeque::new();
-    let mut resolved = false;
-    loop {
+    let mut race = Race::begin(url, route, how, host);
+    let mut more_may_come = true;
+    while more_may_come || !race.attempts.is_empty() {
         tokio::select! {
-            found = &mut resolving, if !resolved => {
-                resolved = true;
-                match found {
-                    Ok(found) => addresses.extend(found),
-                    Err(error) => race.note(error),
-                }
-                race.begin_all(url, route, &addresses, by_tcp_after, patience)?;
-            }
+            batch = addresses.next(), if more_may_come => match batch {
+                Some(Batch::Found(found)) => race.on_found(found)?,
+                Some(Batch::Reached(reached)) => race.on_reached(reached)?,
+                Some(Batch::Failed(why)) => race.note(race.unresolved(&why)),
+                None => more_may_come = false,
+            },
             Some(attempt) = race.attempts.join_next() => match attempt {
                 Ok(Ok((connection, address))) => {
-                    let known = address.or(addresses.front().copied());
+                    let known = address.or(race.begun.first().copied());
                     let remote = known.unwrap_or((UNKNOWN, url.port).into());
                     return Ok(Connection::new(remote, connection));
                 }
-                // Who is too many over QUIC would be so over TCP too, and cost more there.
-                Ok(Err(error @ LinkError::Busy { .. })) => return Err(error),
-                Ok(Err(error)) => race.note(error),
+                Ok(Err((error, address))) => race.on_failed(error, address)?,
                 Err(_) => {}
             },
-            else => return Err(race.worst),
+            () = sleep_until(race.ends) => {
+                if addresses.are_awaited() && !race.by_proxy {
+                    race.note(race.unresolved(NO_ANSWER));
+                }
+                break;
+            }
         }
     }
+    Err(race.error())
 }
 
 /// Whether this is the address of a rendezvous whose address is not known.
@@ -109,125 +105,238 @@ pub fn is_unknown(address: SocketAddr) -> bool {
     address.ip() == std::net::IpAddr::from(UNKNOWN)
 }
 
-struct Race {
-    transports: Transports,
-    attempts: JoinSet<Result<(Carrier, Option<SocketAddr>), LinkError>>,
+/// What an attempt at an address comes to; at none if a proxy opens the connection.
+type Attempt = Result<(Carrier, Option<SocketAddr>), (LinkError, Option<SocketAddr>)>;
+
+struct Race<'a> {
+    url: &'a RendezvousUrl,
+    route: &'a TcpRoute,
+    how: &'a Dialling,
+    host: &'a HostAt,
+    by_proxy: bool,
+    attempts: JoinSet<Attempt>,
+    /// Where attempts have begun.
+    begun: Vec<SocketAddr>,
+    /// The addresses that the host's name is known to have now.
+    current: Vec<SocketAddr>,
+    /// What is wrong at addresses at which the host was reached before, and may be no more.
+    elsewhere: Vec<(SocketAddr, LinkError)>,
+    ends: Option<Instant>,
     /// What the person should hear if nothing comes of it.
-    worst: LinkError,
+    worst: Option<LinkError>,
 }
 
-impl Race {
+impl<'a> Race<'a> {
+    /// Begins with the proxy, which resolves the name itself.
     fn begin(
-        &mut self,
-        delay: Duration,
-        attempt: impl Future<Output = Result<(Carrier, Option<SocketAddr>), LinkError>> + Send + 'static,
-    ) {
-        self.attempts.spawn(async move {
-            tokio::time::sleep(delay).await;
-            attempt.await
-        });
+        url: &'a RendezvousUrl,
+        route: &'a TcpRoute,
+        how: &'a Dialling,
+        host: &'a HostAt,
+    ) -> Self {
+        let mut race = Self {
+            url,
+            route,
+            how,
+            host,
+            by_proxy: route.has_proxy() && how.allowed.admits_by_proxy(host),
+            attempts: JoinSet::new(),
+            begun: Vec::new(),
+            current: Vec::new(),
+            elsewhere: Vec::new(),
+            ends: None,
+            worst: None,
+        };
+        if race.by_proxy {
+            race.begin_tcp(None, Duration::ZERO);
+            race.allow_time();
+        }
+        race
     }
 
-    /// Begins an attempt at each address in turn, by whatever may be used.
+    /// The host's name has these addresses.
     ///
     /// # Errors
     /// If there is no QUIC to be had on this host.
-    fn begin_all(
-        &mut self,
-        url: &RendezvousUrl,
-        route: &TcpRoute,
-        addresses: &VecDeque<SocketAddr>,
-        by_tcp_after: Duration,
-        patience: Duration,
-    ) -> Result<(), LinkError> {
-        let config = match self.transports {
+    fn on_found(&mut self, found: Vec<SocketAddr>) -> Result<(), LinkError> {
+        match self.admitted(found) {
+            Ok(admitted) => self.current = admitted,
+            Err(error) => {
+                self.note(error);
+                return Ok(());
+            }
+        }
+        let judged = std::mem::take(&mut self.elsewhere).into_iter();
+        let (here, elsewhere) = judged.partition(|(at, _)| self.current.contains(at));
+        self.elsewhere = elsewhere;
+        for (_, error) in here {
+            self.note(error);
+        }
+        self.begin_all(self.current.clone())
+    }
+
+    /// The host was reached at these addresses before, and its name is not known yet.
+    ///
+    /// # Errors
+    /// If there is no QUIC to be had on this host.
+    fn on_reached(&mut self, reached: Vec<SocketAddr>) -> Result<(), LinkError> {
+        let admitted = self.admitted(reached).unwrap_or_default();
+        self.begin_all(admitted)
+    }
+
+    /// Those at which the host may be.
+    fn admitted(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, LinkError> {
+        let admits = |at: &SocketAddr| self.how.allowed.admits(self.host, at.ip());
+        let admitted: Vec<_> = found.into_iter().filter(admits).collect();
+        match admitted.is_empty() {
+            true => Err(self.unresolved(
+                "it leads into the network around this host, and a host elsewhere has named it",
+            )),
+            false => Ok(admitted),
+        }
+    }
+
+    /// Begins an attempt at each address in turn that has had none, by whatever may be used.
+    ///
+    /// # Errors
+    /// If there is no QUIC to be had on this host.
+    fn begin_all(&mut self, addresses: Vec<SocketAddr>) -> Result<(), LinkError> {
+        let config = match self.how.transports {
             Transports::Any => {
-                let config = quic::client_config(url);
+                let config = quic::client_config(self.url);
                 Some(config.map_err(|e| LinkError::Local(e.to_string()))?)
             }
             Transports::Tcp => None,
         };
         let mut delay = Duration::ZERO;
-        for &address in addresses {
-            if let Some(config) = &config {
-                let (url, config) = (url.without_key(), config.clone());
-                let (route, within) = (route.clone(), patience.max(HANDSHAKE));
-                self.begin(delay, async move {
-                    let dialled = quic::dial(&url, address, &route, config, within);
-                    let (connection, footing) = dialled.await?;
-                    Ok((Carrier::Quic(connection, footing), Some(address)))
-                });
+        for address in addresses {
+            if self.begun.contains(&address) {
+                continue;
             }
-            if !route.has_proxy() {
-                self.begin_tcp(route, Some(address), by_tcp_after + delay);
+            self.begun.push(address);
+            if let Some(config) = &config {
+                self.begin_quic(address, delay, config.clone());
+            }
+            if !self.route.has_proxy() {
+                self.begin_tcp(Some(address), delay);
             }
             delay += STAGGER;
+        }
+        if !delay.is_zero() {
+            self.allow_time();
         }
         Ok(())
     }
 
-    fn begin_tcp(&mut self, route: &TcpRoute, address: Option<SocketAddr>, delay: Duration) {
-        let route = route.clone();
+    /// What has addresses to dial has time for them, however long they took to be known.
+    fn allow_time(&mut self) {
+        if self.how.ends_with_patience {
+            self.ends = Some(Instant::now() + self.how.patience);
+        }
+    }
+
+    fn begin_quic(&mut self, address: SocketAddr, delay: Duration, config: quinn::ClientConfig) {
+        let (url, route) = (self.url.without_key(), self.route.clone());
+        let within = self.how.patience.max(HANDSHAKE);
+        self.attempts.spawn(async move {
+            tokio::time::sleep(delay).await;
+            let dialled = quic::dial(&url, address, &route, config, within).await;
+            let (connection, footing) = dialled.map_err(|error| (error, Some(address)))?;
+            Ok((Carrier::Quic(connection, footing), Some(address)))
+        });
+    }
+
+    fn begin_tcp(&mut self, address: Option<SocketAddr>, delay: Duration) {
+        let route = self.route.clone();
         // A rendezvous that is just starting again refuses at once, while QUIC, which may be blocked, is still waiting.
-        let again_until = match self.transports {
-            Transports::Any => Instant::now() + HANDSHAKE,
-            Transports::Tcp => Instant::now(),
+        let (later, again_until) = match self.how.transports {
+            Transports::Any => (self.how.tcp_later, Instant::now() + HANDSHAKE),
+            Transports::Tcp => (Duration::ZERO, Instant::now()),
         };
-        self.begin(delay, async move {
-            let stream = route.control(address, again_until).await?;
+        self.attempts.spawn(async move {
+            tokio::time::sleep(later + delay).await;
+            let stream = route.control(address, again_until).await;
+            let stream = stream.map_err(|error| (error, address))?;
             Ok((Carrier::Tls(Box::new(stream)), address))
         });
     }
 
+    /// An attempt has failed.
+    ///
+    /// # Errors
+    /// If no other is to be waited for.
+    fn on_failed(
+        &mut self,
+        error: LinkError,
+        address: Option<SocketAddr>,
+    ) -> Result<(), LinkError> {
+        match (address, error) {
+            // Somebody else may be there now.
+            (Some(at), error) if !self.current.contains(&at) => self.elsewhere.push((at, error)),
+            // Who is too many over QUIC would be so over TCP too, and cost more there.
+            (_, error @ LinkError::Busy { .. }) => return Err(error),
+            (_, error) => self.note(error),
+        }
+        Ok(())
+    }
+
     /// What says more than what is known already replaces it.
     fn note(&mut self, error: LinkError) {
-        if error.says() > self.worst.says() {
-            self.worst = error;
+        if error.says() > self.worst.as_ref().map_or(0, LinkError::says) {
+            self.worst = Some(error);
         }
     }
-}
 
-async fn resolve(
-    url: &RendezvousUrl,
-    allowed: &AllowedAddresses,
-    host: &HostAt,
-) -> Result<Vec<SocketAddr>, LinkError> {
-    let failed = |why: String| LinkError::Resolve {
-        authority: url.authority(),
-        why,
-    };
-    let addresses: Vec<_> = tokio::net::lookup_host((url.host.as_str(), url.port))
-        .await
-        .map_err(|e| failed(e.to_string()))?
-        .collect();
-    if addresses.is_empty() {
-        return Err(failed("the name has no address".into()));
+    fn unresolved(&self, why: &str) -> LinkError {
+        LinkError::Resolve {
+            authority: self.url.authority(),
+            why: why.to_owned(),
+        }
     }
-    let addresses = addresses.into_iter();
-    let admitted: Vec<_> = addresses
-        .filter(|at| allowed.admits(host, at.ip()))
-        .take(8)
-        .collect();
-    if admitted.is_empty() {
-        let why = "it leads into the network around this host, and a host elsewhere has named it";
-        return Err(failed(why.into()));
+
+    /// What the person hears.
+    fn error(mut self) -> LinkError {
+        for (_, error) in std::mem::take(&mut self.elsewhere) {
+            self.note(match error.is_passing() {
+                true => error,
+                false => LinkError::OfOneHost(Box::new(error)),
+            });
+        }
+        self.worst
+            .unwrap_or_else(|| match self.by_proxy || !self.route.has_proxy() {
+                true => self.route.unreachable(),
+                false => LinkError::Unreachable {
+                    authority: self.url.authority(),
+                },
+            })
     }
-    Ok(admitted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn name_that_leads_to_this_host_is_dialled_if_the_user_has_given_it_alone() {
+    #[test]
+    fn name_that_leads_to_this_host_is_dialled_if_the_user_has_given_it_alone() {
         let url: RendezvousUrl = "p2pdbg://localhost".parse().unwrap();
-        let host = url.hosts().remove(0);
-        let named = resolve(&url, &AllowedAddresses::default(), &host)
-            .await
-            .unwrap_err();
+        let (host, route) = (url.hosts().remove(0), TcpRoute::new(&url));
+        let local = vec![([127, 0, 0, 1], 1).into()];
+        let admitted = |allowed| {
+            let how = Dialling {
+                url: url.clone(),
+                route: route.clone(),
+                transports: Transports::Any,
+                allowed,
+                reached_after: Duration::ZERO,
+                tcp_later: Duration::ZERO,
+                patience: Duration::ZERO,
+                ends_with_patience: false,
+            };
+            Race::begin(&url, &route, &how, &host).admitted(local.clone())
+        };
+        let named = admitted(AllowedAddresses::default()).unwrap_err();
         assert!(named.to_string().contains("a host elsewhere has named it"));
-        let given = resolve(&url, &AllowedAddresses::anywhere([host.clone()]), &host).await;
-        assert!(given.unwrap().iter().all(|at| at.ip().is_loopback()));
+        let given = admitted(AllowedAddresses::anywhere([host.clone()]));
+        assert_eq!(given.unwrap(), local);
     }
 }

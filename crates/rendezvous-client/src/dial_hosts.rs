@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use p2pdbg_proto::url::{HostAt, RendezvousUrl};
+use p2pdbg_proto::url::HostAt;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
@@ -65,7 +65,7 @@ impl Dialling {
                     next_at = Instant::now() + stagger;
                 }
                 else => return Err(NoneReached {
-                    error: failed.unwrap_or_else(|| self.unreachable(&self.url)),
+                    error: failed.unwrap_or_else(|| self.unreachable()),
                     hopeless,
                 }),
             }
@@ -75,17 +75,11 @@ impl Dialling {
     async fn dial(&self, host: &HostAt) -> Result<Connection, LinkError> {
         let url = self.url.at(host);
         let route = self.route.at(host);
-        let dialing = dial(&url, &route, self, host);
-        match self.ends_with_patience {
-            true => tokio::time::timeout(self.patience, dialing)
-                .await
-                .unwrap_or_else(|_| Err(self.unreachable(&url))),
-            false => dialing.await,
-        }
+        dial(&url, &route, self, host).await
     }
 
-    fn unreachable(&self, url: &RendezvousUrl) -> LinkError {
-        let authority = url.authority();
+    fn unreachable(&self) -> LinkError {
+        let authority = self.url.authority();
         LinkError::Unreachable { authority }
     }
 }

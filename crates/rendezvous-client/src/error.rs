@@ -76,6 +76,9 @@ pub enum LinkError {
     /// Of several hosts this one is not what it should be, and another may be.
     #[error("{0}")]
     OfOneHost(Box<LinkError>),
+    /// What answers now is not the rendezvous, which was there a while ago and may come back.
+    #[error("{0}; since it was there before, it is tried again")]
+    ForNow(Box<LinkError>),
     /// A connection that was up is gone.
     #[error("the connection to the rendezvous was lost: {0}")]
     Lost(String),
@@ -116,10 +119,22 @@ impl LinkError {
             | LinkError::Moved { .. }
             | LinkError::ByTcp => 0,
             LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
-            LinkError::Proxy { .. } | LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
-            LinkError::InItsPlace(_) => 3,
-            LinkError::OfOneHost(error) => error.says(),
-            LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 4,
+            LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
+            // Where there is a proxy, the name may be for it alone to resolve.
+            LinkError::Proxy { .. } => 3,
+            LinkError::InItsPlace(_) => 4,
+            LinkError::OfOneHost(error) | LinkError::ForNow(error) => error.says(),
+            LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 5,
+        }
+    }
+
+    /// Whether the certificate is wrong by the clock alone, which may be this host's.
+    pub(super) fn is_of_time(&self) -> bool {
+        match self {
+            LinkError::Identity { why, .. } => {
+                why.contains("expired") || why.contains("not valid yet")
+            }
+            _ => false,
         }
     }
 
@@ -133,6 +148,7 @@ impl LinkError {
             | LinkError::Moved { .. }
             | LinkError::ByTcp
             | LinkError::OfOneHost(_)
+            | LinkError::ForNow(_)
             | LinkError::InItsPlace(_)
             | LinkError::Proxy { .. }
             | LinkError::NotAProxy(_)
@@ -156,7 +172,9 @@ impl From<LinkError> for Failure {
     // One table, which splitting would not make shorter: an error, its code, what to do.
     fn from(error: LinkError) -> Self {
         let (code, hint) = match &error {
-            LinkError::OfOneHost(error) => return (**error).clone().into(),
+            LinkError::OfOneHost(error) | LinkError::ForNow(error) => {
+                return (**error).clone().into();
+            }
             LinkError::Resolve { .. } => (
                 ErrorCode::RendezvousUnreachable,
                 "check the host in the rendezvous URL, and this host's network",
@@ -191,14 +209,10 @@ impl From<LinkError> for Failure {
                 ErrorCode::RendezvousVersion,
                 "use the same version of p2pdbg and p2pdbg-rendezvous, and check the port in the URL",
             ),
-            LinkError::Identity { why, .. }
-                if why.contains("expired") || why.contains("not valid yet") =>
-            {
-                (
-                    ErrorCode::RendezvousIdentity,
-                    "check this host's clock; if it is right, whoever runs the rendezvous has to renew its certificate",
-                )
-            }
+            LinkError::Identity { .. } if error.is_of_time() => (
+                ErrorCode::RendezvousIdentity,
+                "check this host's clock; if it is right, whoever runs the rendezvous has to renew its certificate",
+            ),
             LinkError::Identity { pinned: false, .. } => (
                 ErrorCode::RendezvousIdentity,
                 "use the whole URL that p2pdbg-rendezvous printed, with # and the fingerprint at its end",

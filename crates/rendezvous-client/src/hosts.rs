@@ -147,6 +147,11 @@ impl Hosts {
         self.all.len() > 1
     }
 
+    /// The host that this peer stays with.
+    pub(super) fn home(&self) -> Option<&HostAt> {
+        self.home.as_ref()
+    }
+
     /// A connection stands, to this address.
     pub(super) fn on_up(&mut self, at: &HostAt, address: IpAddr) {
         self.is_inside = is_inside(address);

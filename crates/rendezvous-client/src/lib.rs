@@ -2,6 +2,7 @@
 
 mod allowed_addresses;
 mod beside;
+mod by_proxy;
 mod connection;
 mod conversation;
 mod dial;
@@ -9,8 +10,10 @@ mod dial_hosts;
 mod error;
 mod hosts;
 mod link;
+mod names;
 mod nearest;
 mod node_memory;
+mod past;
 mod proxy;
 mod quic;
 mod reconnection;

@@ -5,14 +5,11 @@
 //! dials again, and how patiently, is [`Reconnection`]'s to say; a nudge says that the owner needs it now. When this
 //! host's network changes, it begins a new attempt at once, or carries the connection that it has over to a new socket.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::changes::{Changes, Listener};
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    control::{Credential, FromRendezvous, ToRendezvous},
     url::{HostAt, RendezvousUrl},
 };
 use tokio::{
@@ -25,11 +22,13 @@ use super::{
     LinkError, TcpRoute, Transports,
     beside::{Beside, ByTcp, Reached},
     connection::{Connection, Reader},
-    conversation::{Conversation, read},
+    conversation::{Conversation, clock, read},
     dial::Dialling,
     dial_hosts::NoneReached,
     hosts::{Hosts, Plan},
+    names::REACHED_AFTER,
     nearest::nearest_first,
+    past::{Past, pause},
     reconnection::Reconnection,
 };
 
@@ -123,8 +122,7 @@ impl Link {
             hosts: Hosts::new(&config.url, config.route.remembered()),
             changes: changes.subscribe(),
             config,
-            needed_tcp: false,
-            was_up: false,
+            past: Past::default(),
             refusal: None,
             credential,
             first_words: first,
@@ -207,10 +205,7 @@ struct Driver {
     hosts: Hosts,
     changes: Listener,
     config: LinkConfig,
-    /// Whether the last connection came up over TCP.
-    needed_tcp: bool,
-    /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
-    was_up: bool,
+    past: Past,
     /// Why a host will not have this peer, while another was still to be asked.
     refusal: Option<LinkError>,
     credential: tokio::sync::watch::Receiver<Credential>,
@@ -235,6 +230,7 @@ impl Driver {
                     let Some(end) = self.converse(connected).await else {
                         return;
                     };
+                    self.past.on_there(Instant::now());
                     self.policy.on_lost(began.elapsed(), end.asked);
                     // One that waited for a pause to pass would be stale.
                     ready = end.by_tcp.filter(|_| matches!(end.error, LinkError::ByTcp));
@@ -244,7 +240,7 @@ impl Driver {
                     self.policy
                         .on_failed(matches!(error, LinkError::Busy { .. }));
                     self.hosts.on_failed();
-                    error
+                    self.past.judge(error, Instant::now())
                 }
             };
             if let LinkError::Moved { .. } | LinkError::ByTcp = error {
@@ -260,21 +256,17 @@ impl Driver {
             }
             let lasting = !error.is_passing();
             let in_need = self.is_in_need();
-            let wait = self.policy.next_wait(in_need);
-            let pause = match &error {
-                LinkError::Refused {
-                    refusal: Refusal::Limit { retry_after_s } | Refusal::KeysAway { retry_after_s },
-                    ..
-                } => Duration::from_secs((*retry_after_s).into()).max(wait),
-                _ => wait,
-            };
+            let pause = pause(&error, self.policy.next_wait(in_need));
             if self.report.send(LinkEvent::Down(error)).await.is_err() || lasting {
                 return;
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 Ok(()) = self.nudged.changed() => {}
-                _ = self.changes.changed() => self.policy.begin_anew(),
+                _ = self.changes.changed() => {
+                    self.policy.begin_anew();
+                    self.config.route.names().begin_anew();
+                }
                 () = closing.cancelled() => return,
             }
         }
@@ -284,7 +276,7 @@ impl Driver {
     fn is_in_need(&mut self) -> bool {
         let nudged = *self.nudged.borrow_and_update();
         self.hurries |= nudged.is_some_and(|at| at.elapsed() < IN_NEED);
-        !self.was_up || self.hurries || *self.awaited.borrow()
+        !self.past.was_up || self.hurries || *self.awaited.borrow()
     }
 
     /// Connects, and begins once more when the network changes meanwhile; `None` if the owner closes the link. What is
@@ -296,6 +288,7 @@ impl Driver {
         let mut changes = self.changes.clone();
         let mut nudged = self.nudged.clone();
         let closing = self.closing.clone();
+        let names = self.config.route.names().clone();
         loop {
             let began = Instant::now();
             let in_need = self.is_in_need();
@@ -305,7 +298,12 @@ impl Driver {
             let result = loop {
                 tokio::select! {
                     result = &mut attempt => break Some(result),
-                    _ = changes.changed() => if began.elapsed() >= FRESH { break None },
+                    _ = changes.changed() => {
+                        names.begin_anew();
+                        if began.elapsed() >= FRESH {
+                            break None;
+                        }
+                    }
                     // A patient attempt repeats itself too rarely for one who is in need now.
                     Ok(()) = nudged.changed(), if !in_need => if began.elapsed() >= FRESH { break None },
                     () = closing.cancelled() => return None,
@@ -329,9 +327,10 @@ impl Driver {
             Plan::InOrder(hosts, stagger) => (hosts, stagger),
             Plan::Nearest(hosts, stagger) => {
                 let named = self.hosts.named_alone();
-                let hosts =
-                    nearest_first(hosts, named, &allowed, route.nat64(), route.local()).await;
-                (hosts, stagger)
+                (
+                    nearest_first(hosts, named, &allowed, route.ways()).await,
+                    stagger,
+                )
             }
         };
         let dialling = Dialling {
@@ -339,12 +338,13 @@ impl Driver {
             route: route.clone(),
             transports: *transports,
             allowed,
-            tcp_later: match self.needed_tcp {
+            reached_after: REACHED_AFTER,
+            tcp_later: match self.past.needed_tcp {
                 true => Duration::ZERO,
-                false => self.policy.tcp_later(in_need, self.was_up),
+                false => self.policy.tcp_later(in_need, self.past.was_up),
             },
             patience: self.policy.patience(in_need),
-            ends_with_patience: self.was_up,
+            ends_with_patience: self.past.was_up,
         };
         let tried_all = self.hosts.are_all(&hosts);
         let NoneReached { error, hopeless } = match dialling.dial_in_order(hosts, stagger).await {
@@ -383,6 +383,7 @@ impl Driver {
             route: self.config.route.clone(),
             transports: Transports::Tcp,
             allowed: self.hosts.allowed_addresses(),
+            reached_after: Duration::ZERO,
             tcp_later: Duration::ZERO,
             patience: self.policy.patience(true),
             ends_with_patience: true,
@@ -401,8 +402,7 @@ impl Driver {
         };
         let (rendezvous, over_tcp) = (connection.remote, connection.is_over_tcp());
         self.config.route.note_found(rendezvous, &at);
-        self.needed_tcp = over_tcp;
-        self.was_up = true;
+        self.past.on_connected(over_tcp);
         self.hurries = false;
         let (mut reader, writer, rest) = connection.open().await?;
         let mut conversation = Conversation::new(writer, rest, self.beside(&at, over_tcp));
@@ -425,9 +425,7 @@ impl Driver {
                 stun,
                 up_s,
             } => {
-                self.hosts.on_up(&at, rendezvous.ip());
-                self.refusal = None;
-                self.config.route.note_nodes(None);
+                self.on_welcome(&at, rendezvous, over_tcp);
                 let up = LinkEvent::Up {
                     told,
                     observed,
@@ -452,6 +450,15 @@ impl Driver {
         }
     }
 
+    /// This host has said welcome, at that address.
+    fn on_welcome(&mut self, at: &HostAt, rendezvous: SocketAddr, over_tcp: bool) {
+        self.past.on_there(Instant::now());
+        self.hosts.on_up(at, rendezvous.ip());
+        self.refusal = None;
+        self.config.route.note_reached(at, rendezvous, over_tcp);
+        self.config.route.note_nodes(None);
+    }
+
     /// The error of a host that does not take this peer, which is not the last word while there are others.
     fn turned_away(&mut self, at: &HostAt, error: LinkError) -> LinkError {
         match self.hosts.on_refused(at) {
@@ -468,7 +475,11 @@ impl Driver {
     fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
         match message {
             FromRendezvous::Nodes { own, nodes, relays } => {
+                let before = self.hosts.home().cloned();
                 let known = self.hosts.on_told(own, nodes, relays);
+                if let (Some(before), Some(home)) = (before, self.hosts.home()) {
+                    self.config.route.names().note_other_name(&before, home);
+                }
                 if known.is_some() {
                     self.config.route.remember(&self.hosts.to_remember());
                 }
@@ -506,7 +517,10 @@ impl Driver {
                     Some(message) => conversation.say(&message).await,
                     None => Err(LinkError::Lost("closed".into())),
                 },
-                _ = self.changes.changed() => conversation.on_network_changed().await,
+                _ = self.changes.changed() => {
+                    self.config.route.names().begin_anew();
+                    conversation.on_network_changed().await
+                }
                 Ok(()) = self.nudged.changed() => {
                     self.nudged.mark_unchanged();
                     conversation.on_needed().await
@@ -536,22 +550,6 @@ impl Driver {
             by_tcp: conversation.take_by_tcp(),
         })
     }
-}
-
-/// What who has shown the access key says of its clock, so that the rendezvous can doubt its own.
-fn clock(hello: &ToRendezvous) -> Option<ToRendezvous> {
-    let ToRendezvous::Hello {
-        credential: Credential::AccessKey(_),
-        ..
-    } = hello
-    else {
-        return None;
-    };
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()?;
-    let unix_s = since.as_secs();
-    Some(ToRendezvous::Clock { unix_s })
 }
 
 /// Passes on what the rendezvous says until there is no more; gives why.

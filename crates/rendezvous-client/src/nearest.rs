@@ -14,7 +14,7 @@ use p2pdbg_proto::{
 use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
 
-use super::allowed_addresses::AllowedAddresses;
+use super::{allowed_addresses::AllowedAddresses, names::Names};
 
 /// How long answers are waited for. Hosts that are further than that are all alike.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -42,6 +42,16 @@ const FOR_RELAYS: Patience = Patience {
     in_all: Duration::from_millis(1_500),
 };
 
+/// How hosts are found and asked.
+#[derive(Clone, Copy)]
+pub(super) struct Ways<'a> {
+    pub(super) names: &'a Names,
+    /// How they are reached if they have IPv4 and this host has not.
+    pub(super) nat64: &'a Nat64,
+    /// The address that sockets are bound to.
+    pub(super) local: Option<IpAddr>,
+}
+
 /// Hosts whose distances differ by less than this, or by a fifth, are equally near: among them chance decides, so that
 /// peers of one place do not all choose the same.
 const ALIKE: Duration = Duration::from_millis(5);
@@ -52,14 +62,19 @@ pub(super) async fn nearest_first(
     hosts: Vec<HostAt>,
     named: Option<&HostAt>,
     allowed: &AllowedAddresses,
-    nat64: &Nat64,
-    local: Option<IpAddr>,
+    ways: Ways<'_>,
 ) -> Vec<HostAt> {
     let mut asked = JoinSet::new();
     for (index, host) in hosts.iter().cloned().enumerate() {
-        let (allowed, nat64) = (allowed.clone(), nat64.clone());
+        let (allowed, names, nat64) = (allowed.clone(), ways.names.clone(), ways.nat64.clone());
+        let local = ways.local;
         asked.spawn(async move {
-            let away = distance(&host, &allowed, &nat64, local, FOR_A_HOME).await?;
+            let ways = Ways {
+                names: &names,
+                nat64: &nat64,
+                local,
+            };
+            let away = distance(&host, &allowed, ways, FOR_A_HOME).await?;
             Some((index, away.1))
         });
     }
@@ -92,14 +107,19 @@ const ASKED: usize = 3;
 pub(super) async fn distances(
     nodes: Vec<Node>,
     allowed: &AllowedAddresses,
-    nat64: &Nat64,
-    local: Option<IpAddr>,
+    ways: Ways<'_>,
 ) -> Vec<NodeAway> {
     let mut asked = JoinSet::new();
     for Node { number, at } in nodes {
-        let (allowed, nat64) = (allowed.clone(), nat64.clone());
+        let (allowed, names, nat64) = (allowed.clone(), ways.names.clone(), ways.nat64.clone());
+        let local = ways.local;
         asked.spawn(async move {
-            let (address, first) = distance(&at, &allowed, &nat64, local, FOR_RELAYS).await?;
+            let ways = Ways {
+                names: &names,
+                nat64: &nat64,
+                local,
+            };
+            let (address, first) = distance(&at, &allowed, ways, FOR_RELAYS).await?;
             let mut rtt = first;
             let target = nat64.target(address).await;
             for _ in 1..ASKED {
@@ -150,16 +170,14 @@ fn order(
 async fn distance(
     host: &HostAt,
     allowed: &AllowedAddresses,
-    nat64: &Nat64,
-    local: Option<IpAddr>,
+    ways: Ways<'_>,
     patience: Patience,
 ) -> Option<(SocketAddr, Duration)> {
-    let found = tokio::net::lookup_host((host.host.as_str(), host.port));
-    let found = found.await.ok()?.filter(|at| allowed.admits(host, at.ip()));
-    let addresses: Vec<SocketAddr> = found.take(8).collect();
+    let found = ways.names.found(host).await.into_iter();
+    let local = ways.local;
     let mut asked = JoinSet::new();
-    for address in addresses {
-        let target = nat64.target(address).await;
+    for address in found.filter(|at| allowed.admits(host, at.ip())) {
+        let target = ways.nat64.target(address).await;
         asked.spawn(async move { Some((address, ask(target, local, patience).await?)) });
     }
     while let Some(answer) = asked.join_next().await {
@@ -235,7 +253,12 @@ mod tests {
         let port = socket.local_addr().unwrap().port();
         let host: HostAt = format!("localhost:{port}").parse().unwrap();
         let ask = async |allowed: AllowedAddresses| {
-            distance(&host, &allowed, &Nat64::default(), None, FOR_A_HOME).await
+            let ways = Ways {
+                names: &Names::default(),
+                nat64: &Nat64::default(),
+                local: None,
+            };
+            distance(&host, &allowed, ways, FOR_A_HOME).await
         };
         assert_eq!(ask(AllowedAddresses::default()).await, None);
         ask(AllowedAddresses::anywhere([host.clone()])).await;

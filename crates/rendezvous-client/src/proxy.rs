@@ -8,6 +8,7 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use data_encoding::BASE64;
+use p2pdbg_proto::url::HostAt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
@@ -25,8 +26,8 @@ const DEFAULT_PORT: u16 = 80;
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
     /// Its name or address; an IPv6 address without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
+    host: String,
+    port: u16,
     /// The value of Proxy-Authorization: a secret, in no message and no log.
     authorization: Option<String>,
 }
@@ -96,6 +97,14 @@ impl Proxy {
     /// [`NotAProxy`].
     pub(super) fn from_environment(host: &str, port: u16) -> Result<Option<Self>, NotAProxy> {
         Self::choose(|name| std::env::var(name).ok(), host, port)
+    }
+
+    /// Where it is.
+    pub(super) fn at(&self) -> HostAt {
+        HostAt {
+            host: self.host.clone(),
+            port: self.port,
+        }
     }
 
     fn choose(

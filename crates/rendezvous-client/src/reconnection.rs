@@ -25,6 +25,10 @@ const CROWDED_WAIT: Duration = Duration::from_secs(2);
 /// in an outage a new attempt finds the rendezvous sooner than an old one.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Each third attempt in need may take twice as long: a WebSocket takes four round trips, which on a slow network are
+/// more than the patience of one who has met an outage.
+const LONG_TURN: u32 = 3;
+
 /// How often the patience of an idle peer doubles, which is twice as long from the start: 6, 12 s.
 const DOUBLINGS: u32 = 1;
 
@@ -61,6 +65,7 @@ impl Reconnection {
     /// How long the next attempt may take.
     pub(super) fn patience(&self, in_need: bool) -> Duration {
         match in_need {
+            true if self.failures % LONG_TURN == LONG_TURN - 1 => 2 * PATIENCE,
             true => PATIENCE,
             false => 2 * PATIENCE * 2_u32.pow(self.failures.min(DOUBLINGS)),
         }
@@ -132,11 +137,13 @@ mod tests {
     #[test]
     fn reconnection_in_need_is_soon_however_often_it_failed() {
         let mut policy = Reconnection::new();
-        for _ in 0..20 {
+        let mut patience = Vec::new();
+        for _ in 0..7 {
+            patience.push(policy.patience(true).as_secs());
             policy.on_failed(true);
             assert!(policy.next_wait(true) <= LONGEST_WAIT_IN_NEED);
         }
-        assert_eq!(policy.patience(true), PATIENCE);
+        assert_eq!(patience, [3, 3, 6, 3, 3, 6, 3]);
     }
 
     #[test]

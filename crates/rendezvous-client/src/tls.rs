@@ -28,9 +28,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{
     LinkError,
     allowed_addresses::AllowedAddresses,
-    nearest::{NodeAway, distances},
+    names::Names,
+    nearest::{NodeAway, Ways, distances},
     node_memory::{NodeMemory, Remembered},
-    proxy::{NotAProxy, Proxy},
+    proxy::{NotAProxy, Proxy, Refused},
     tcp_or_web::TcpOrWeb,
 };
 
@@ -65,6 +66,10 @@ pub struct TcpRoute {
     nodes: Arc<Mutex<Option<Nodes>>>,
     /// Where they are kept for the next start.
     memory: Option<NodeMemory>,
+    /// The addresses of hosts: one memory for all clones.
+    names: Names,
+    /// Whether the proxy has answered, whatever it said, since this attempt began.
+    pub(super) proxy_answered: Arc<AtomicBool>,
 }
 
 /// The nodes of a rendezvous, as one of them has told.
@@ -108,13 +113,15 @@ impl TcpRoute {
             found: Arc::default(),
             nodes: Arc::default(),
             memory: None,
+            names: Names::default(),
+            proxy_answered: Arc::default(),
         }
     }
 
-    /// To this host of the rendezvous', through the proxy that the environment names for it.
+    /// To this host of the rendezvous', through the proxy that the environment names for it, for another attempt.
     pub(super) fn at(&self, host: &HostAt) -> Self {
         if (&self.url.host, self.url.port) == (&host.host, host.port) {
-            return self.clone();
+            return self.anew();
         }
         Self {
             nat64: self.nat64.clone(),
@@ -124,7 +131,44 @@ impl TcpRoute {
             found: Arc::clone(&self.found),
             nodes: Arc::clone(&self.nodes),
             memory: self.memory.clone(),
+            names: self.names.clone(),
             ..Self::new(&self.url.at(host))
+        }
+    }
+
+    /// The same for another attempt.
+    fn anew(&self) -> Self {
+        Self {
+            proxy_answered: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The addresses of hosts.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The host has answered at this address as itself, unless a proxy has opened the connection: then it is a guess.
+    pub(super) fn note_reached(&self, host: &HostAt, address: SocketAddr, over_tcp: bool) {
+        if !(over_tcp && self.at(host).has_proxy()) {
+            self.names.note_reached(host, address);
+        }
+    }
+
+    /// With the addresses of hosts from there.
+    #[cfg(test)]
+    pub(super) fn knowing(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// How hosts are asked for their distance.
+    pub(super) fn ways(&self) -> Ways<'_> {
+        Ways {
+            names: &self.names,
+            nat64: &self.nat64,
+            local: self.local,
         }
     }
 
@@ -175,7 +219,7 @@ impl TcpRoute {
         match self.nodes() {
             Some(Nodes {
                 relays, allowed, ..
-            }) => distances(relays, &allowed, &self.nat64, self.local).await,
+            }) => distances(relays, &allowed, self.ways()).await,
             None => Vec::new(),
         }
     }
@@ -184,7 +228,7 @@ impl TcpRoute {
     fn to_found(&self, address: SocketAddr) -> Self {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let host = found.iter().find(|(at, _)| *at == address);
-        host.map_or_else(|| self.clone(), |(_, host)| self.at(host))
+        host.map_or_else(|| self.anew(), |(_, host)| self.at(host))
     }
 
     /// From this address of this host's, over UDP too: for measurements with many peers on one host.
@@ -303,7 +347,7 @@ impl TcpRoute {
         authority: &str,
     ) -> Result<TcpStream, LinkError> {
         let stream = match (&self.proxy, address) {
-            (Some(proxy), _) => self.through(proxy, authority).await?,
+            (Some(proxy), _) => return self.through(proxy, authority).await,
             (None, Some(address)) => {
                 let target = self.nat64.target(address).await;
                 let connected = self.connect_from(target).await;
@@ -311,7 +355,7 @@ impl TcpRoute {
             }
             (None, None) => return Err(self.unreachable()),
         };
-        p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
+        set_up(&stream);
         Ok(stream)
     }
 
@@ -342,23 +386,16 @@ impl TcpRoute {
         socket.connect(target).await
     }
 
-    async fn through(&self, proxy: &Proxy, authority: &str) -> Result<TcpStream, LinkError> {
-        let failed = |why: String| LinkError::Proxy {
-            proxy: proxy.to_string(),
-            why,
-        };
-        let connected = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
-        let mut stream = connected.map_err(|e| failed(Untrusted::of_error(&e).to_string()))?;
-        p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
-        let opened = proxy.open(&mut stream, authority).await;
-        opened.map_err(|refused| failed(refused.to_string()))?;
-        Ok(stream)
-    }
-
     /// Nothing answers, or not in time.
     pub(super) fn unreachable(&self) -> LinkError {
         match (self.unusable, &self.proxy) {
             (Some(unusable), _) => LinkError::NotAProxy(unusable.to_string()),
+            (None, Some(proxy)) if !self.proxy_answered.load(Ordering::Relaxed) => {
+                LinkError::Proxy {
+                    proxy: proxy.to_string(),
+                    why: Refused::Silent.to_string(),
+                }
+            }
             (None, _) => LinkError::Unreachable {
                 authority: self.url.authority(),
             },
@@ -384,6 +421,11 @@ impl TcpRoute {
         };
         LinkError::InItsPlace(Box::new(spoken))
     }
+}
+
+/// Sets what every connection over TCP has.
+pub(super) fn set_up(stream: &TcpStream) {
+    p2pdbg_frames::set_up_tcp(stream, KEEPALIVE, NOT_SENT);
 }
 
 pub(super) fn local(error: &dyn std::fmt::Display) -> LinkError {

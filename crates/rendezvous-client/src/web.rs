@@ -119,19 +119,21 @@ impl TcpRoute {
             let (route, config) = (self.clone(), config.clone());
             attempts.spawn(async move { route.web_at(port, address, config).await });
         }
-        let mut worst = self.unreachable();
+        let mut worst: Option<LinkError> = None;
         let first = async {
             while let Some(ended) = attempts.join_next().await {
                 match ended {
                     Ok(Ok(stream)) => return Some(stream),
-                    Ok(Err(error)) if error.says() >= worst.says() => worst = error,
+                    Ok(Err(error)) if worst.as_ref().is_none_or(|w| error.says() >= w.says()) => {
+                        worst = Some(error);
+                    }
                     Ok(Err(_)) | Err(_) => {}
                 }
             }
             None
         };
         let stream = timeout(HANDSHAKE, first).await.ok().flatten();
-        stream.ok_or(worst)
+        stream.ok_or_else(|| worst.unwrap_or_else(|| self.unreachable()))
     }
 
     async fn web_at(

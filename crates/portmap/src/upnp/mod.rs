@@ -13,13 +13,16 @@ use std::{
 };
 
 use self::http::Response;
-use super::{Fault, InsidePort, Mapping, gateway::Gateway};
+use super::{Fault, InsidePort, Mapping, gateway::Gateway, is_public};
 
 /// External ports that are tried before the gateway counts as full.
 const PORTS: usize = 4;
 
 /// Descriptions that are read before there is no gateway among those who answered.
 const DEVICES: usize = 4;
+
+/// Services of one device that are asked for their address: a DSL modem lists one for each circuit that it could have.
+const CONNECTIONS: usize = 8;
 
 /// What a mapping is called in the gateway's list.
 const DESCRIPTION: &str = "p2pdbg";
@@ -34,6 +37,8 @@ const SERVICES: [&str; 3] = [
     "urn:schemas-upnp-org:service:WANPPPConnection:1",
 ];
 
+/// An argument is not what it should be (UPnP Device Architecture 1.1, section 3.2.2).
+const INVALID_ARGS: u32 = 402;
 /// There is no such mapping (WANIPConnection, table of error codes).
 const NO_SUCH_ENTRY: u32 = 714;
 const CONFLICT: u32 = 718;
@@ -46,49 +51,97 @@ pub(super) struct Control {
     path: String,
     service: &'static str,
     local: Ipv4Addr,
+    /// Whether it has shown that it makes mappings for ever alone.
+    for_ever_alone: bool,
 }
 
-/// Looks for a gateway that maps ports.
-pub(super) async fn discover(gateway: Gateway) -> Result<Control, Fault> {
+/// A service that maps ports, and the external address that it has told.
+type Found = (Control, Option<Ipv4Addr>);
+
+/// Looks for a gateway that maps ports, and has a public address if any that is found has one: a router may list a
+/// connection that is not in use before the one that is.
+pub(super) async fn discover(gateway: Gateway) -> Result<Found, Fault> {
     let mut search = ssdp::Search::begin(gateway).await?;
-    let mut fault = Fault::Silent;
+    let mut best: Result<Found, Fault> = Err(Fault::Silent);
     for _ in 0..DEVICES {
         let Some(location) = search.next().await else {
             break;
         };
-        match describe(gateway.local, &location).await {
-            Ok(control) => return Ok(control),
-            Err(unfit) => fault = unfit,
+        best = better(best, look_at(gateway.local, &location).await);
+        if worth(&best) == Worth::Public {
+            break;
         }
     }
-    Err(fault)
+    best
 }
 
-/// Reads the description at `location`.
-async fn describe(local: Ipv4Addr, location: &http::Url) -> Result<Control, Fault> {
+/// What the device described at `location` has to offer.
+async fn look_at(local: Ipv4Addr, location: &http::Url) -> Result<Found, Fault> {
+    let mut best = Err(Fault::Useless("the device maps no ports".to_owned()));
     let description = http::get(location).await?;
-    let useless = || Fault::Useless("the device maps no ports".to_owned());
-    let (service, path) = service_in(location, &description.body).ok_or_else(useless)?;
-    Ok(Control {
-        server: location.server,
-        path,
-        service,
-        local,
-    })
+    for (service, path) in services_in(location, &description.body) {
+        let control = Control {
+            server: location.server,
+            path,
+            service,
+            local,
+            for_ever_alone: false,
+        };
+        let external = control.external_address().await;
+        best = better(best, external.map(|external| (control, external)));
+        if worth(&best) == Worth::Public {
+            break;
+        }
+    }
+    best
 }
 
-/// The newest service in a description that maps ports, and the path of its control URL, if that is on the same server.
-fn service_in(location: &http::Url, description: &str) -> Option<(&'static str, String)> {
-    let services = xml::elements(description, "service");
-    let (rank, url) = services
-        .filter_map(|element| {
-            let kind = xml::text(element, "serviceType")?;
-            let rank = SERVICES.iter().position(|service| *service == kind)?;
-            Some((rank, xml::text(element, "controlURL")?))
-        })
-        .min_by_key(|(rank, _)| *rank)?;
-    let path = http::path_at(location, &xml::unescape(url))?;
-    Some((SERVICES[rank], path))
+/// Of how much use something is that was found.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// It is none, or does not answer.
+    None,
+    /// A connection without an address: it is not up.
+    Idle,
+    /// With another NAT above it, which a person can be told.
+    Inside,
+    Public,
+}
+
+fn worth(found: &Result<Found, Fault>) -> Worth {
+    match found {
+        Err(_) => Worth::None,
+        Ok((_, Some(ip))) if is_public(*ip) => Worth::Public,
+        Ok((_, Some(ip))) if !ip.is_unspecified() => Worth::Inside,
+        Ok(_) => Worth::Idle,
+    }
+}
+
+/// The one of more use, and of equals the one that came first; of two that are of none, why the other is.
+fn better(one: Result<Found, Fault>, other: Result<Found, Fault>) -> Result<Found, Fault> {
+    match one.is_err() || worth(&other) > worth(&one) {
+        true => other,
+        false => one,
+    }
+}
+
+/// The services in a description that map ports, the newest kind first, each with the path of its control URL; those
+/// that lead to another server are left out.
+fn services_in(location: &http::Url, description: &str) -> Vec<(&'static str, String)> {
+    let ranked = xml::elements(description, "service").filter_map(|element| {
+        let kind = xml::text(element, "serviceType")?;
+        let rank = SERVICES.iter().position(|service| *service == kind)?;
+        let url = xml::unescape(xml::text(element, "controlURL")?);
+        Some((rank, http::path_at(location, &url)?))
+    });
+    let mut ranked: Vec<_> = ranked.collect();
+    // In the description's order where they are alike.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.truncate(CONNECTIONS);
+    let named = ranked
+        .into_iter()
+        .map(|(rank, path)| (SERVICES[rank], path));
+    named.collect()
 }
 
 /// Reads a datagram as an answer to a search; for the fuzz target alone.
@@ -101,10 +154,12 @@ pub(super) fn read_answer(bytes: &[u8]) {
 /// Reads what came on a connection as a device's description; for the fuzz target alone.
 pub(super) fn read_document(bytes: &[u8]) {
     let location = http::Url::parse("http://192.0.2.1/root.xml");
-    if let (Some(location), Some(response)) = (location, http::parse(bytes))
-        && let Some((_, path)) = service_in(&location, &response.body)
-    {
-        assert!(path.starts_with('/') && !path.contains(['\r', '\n', ' ']));
+    if let (Some(location), Some(response)) = (location, http::parse(bytes)) {
+        let services = services_in(&location, &response.body);
+        assert!(services.len() <= CONNECTIONS);
+        for (_, path) in services {
+            assert!(path.starts_with('/') && !path.contains(['\r', '\n', ' ']));
+        }
     }
 }
 
@@ -119,7 +174,7 @@ impl Control {
     /// Makes a mapping to `port` of this host, at the external port `wanted` or another. `tried` is the external port
     /// that is to be removed, whatever becomes of this.
     pub(super) async fn map(
-        &self,
+        &mut self,
         port: InsidePort,
         wanted: u16,
         lifetime: Duration,
@@ -148,7 +203,7 @@ impl Control {
 
     /// Maps one external port; gives the lifetime, or `None` if the port is somebody else's.
     async fn map_at(
-        &self,
+        &mut self,
         external: u16,
         port: InsidePort,
         lifetime: Duration,
@@ -158,14 +213,7 @@ impl Control {
             return Ok(None);
         }
         *tried = external;
-        let added = match self.add(external, port, lifetime).await {
-            Err(Refusal::Code(PERMANENT_ONLY)) => self
-                .add(external, port, Duration::ZERO)
-                .await
-                .map(|()| FOR_EVER),
-            added => added.map(|()| lifetime),
-        };
-        let lifetime = match added {
+        let lifetime = match self.add_for(external, port, lifetime).await {
             Ok(lifetime) => lifetime,
             Err(Refusal::Code(CONFLICT)) => {
                 *tried = 0;
@@ -179,6 +227,25 @@ impl Control {
             return Ok(None);
         }
         Ok(Some(lifetime))
+    }
+
+    /// Adds a mapping for that time, or for ever at a gateway that makes no others; gives the lifetime.
+    async fn add_for(
+        &mut self,
+        external: u16,
+        port: InsidePort,
+        lifetime: Duration,
+    ) -> Result<Duration, Refusal> {
+        if !self.for_ever_alone {
+            match self.add(external, port, lifetime).await {
+                // Some say so, and some that the lease is no argument.
+                Err(Refusal::Code(PERMANENT_ONLY | INVALID_ARGS)) => {}
+                added => return added.map(|()| lifetime),
+            }
+        }
+        self.add(external, port, Duration::ZERO).await?;
+        self.for_ever_alone = true;
+        Ok(FOR_EVER)
     }
 
     async fn add(

@@ -2,6 +2,8 @@
 
 mod beside;
 mod by_web;
+mod in_its_place;
+mod names;
 
 use std::{
     net::SocketAddr,
@@ -241,6 +243,7 @@ async fn where_both_are_there_quic_wins() {
         route: TcpRoute::new(&url),
         transports: Transports::Any,
         allowed: allowed_addresses::AllowedAddresses::anywhere([host.clone()]),
+        reached_after: Duration::ZERO,
         // Not as soon as a link has it, so that a host which stalls for that long dials by TCP none the less.
         tcp_later: Duration::from_secs(30),
         patience: Duration::from_secs(30),
