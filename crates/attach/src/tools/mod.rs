@@ -1,30 +1,32 @@
 //! Having a debugger attach to a process: each tool is run as its manual says, by its arguments and never by a shell.
 
+mod python;
+mod run;
+
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
-use p2pdbg_base::{Descriptors, secret_variables};
+use p2pdbg_base::Descriptors;
 use p2pdbg_debugger::Preset;
 use p2pdbg_facts::{on_path, python_package};
 use p2pdbg_net::listening;
-use p2pdbg_proto::attach::{MAX_WHY, Refusal, Tool};
+use p2pdbg_proto::attach::{Refusal, Tool};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
     net::{TcpListener, TcpStream},
-    process::{Child, Command},
-    time::{Instant, sleep, timeout},
+    process::Child,
+    time::{Instant, sleep},
 };
 
+use self::{
+    python::{has_remote_exec, pythons_of},
+    run::{PATIENCE, command, failed, finish, last_words, missing, start},
+};
 use crate::{GoesOn, catalogue::port_of, preset, process::Process, ptrace_permission::may_trace};
-
-/// How long a tool may take. debugpy has gdb load a library into the program, which takes seconds on a busy host.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a program may take to open the port of its own debugger.
 const OPENING: Duration = Duration::from_secs(10);
@@ -34,9 +36,6 @@ const WAKING: Duration = Duration::from_secs(1);
 
 /// Between two looks whether a port is open.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// The first Python that lets debugpy in by itself (PEP 768); others need gdb.
-const REMOTE_EXEC: (u32, u32) = (3, 14);
 
 /// What goes on after a debugger has attached.
 pub(crate) enum Running {
@@ -296,85 +295,12 @@ async fn serve_gdb(gdb: TcpStream, pid: u32, descriptors: Descriptors) -> io::Re
     Ok(())
 }
 
-/// A tool, with none of what is this program's alone.
-fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    for variable in secret_variables::ALL {
-        command.env_remove(variable);
-    }
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-/// Starts a tool, with as many descriptors as it would have without this program.
-fn start(mut command: Command, descriptors: Descriptors) -> io::Result<Child> {
-    descriptors.start(|| command.spawn(), Child::id)
-}
-
-/// Runs a tool to its end.
-async fn finish(command: Command, descriptors: Descriptors) -> Result<(), Refusal> {
-    let mut child = start(command, descriptors).map_err(|error| failed(&error))?;
-    let stderr = child.stderr.take();
-    let run = async { tokio::join!(child.wait(), last_words(stderr)) };
-    match timeout(PATIENCE, run).await {
-        Ok((Ok(status), _)) if status.success() => Ok(()),
-        Ok((Ok(_), said)) => Err(failed(&said)),
-        Ok((Err(error), _)) => Err(failed(&error)),
-        Err(_) => Err(failed(&"it took too long")),
-    }
-}
-
-/// The end of what a tool says on standard error.
-async fn last_words(stderr: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stderr) = stderr else {
-        return String::new();
-    };
-    let (mut said, mut chunk) = (Vec::new(), vec![0; 4096]);
-    while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
-        said.extend_from_slice(&chunk[..length]);
-        let too_much = said.len().saturating_sub(MAX_WHY);
-        said.drain(..too_much);
-    }
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.trim().lines().rev().take(3).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("; ")
-}
-
-/// The Pythons that may be the program's, that of its environment first, and one of this host's at last.
-fn pythons_of(process: &Process) -> Vec<PathBuf> {
-    let command_line = process.command_line();
-    let first = command_line.first().map(PathBuf::from);
-    let named = first.filter(|path| path.components().count() > 1);
-    let directory = process.directory();
-    let named = named.and_then(|path| Some(directory?.join(path)));
-    let environment = process.variable("VIRTUAL_ENV");
-    let environment = environment.map(|path| PathBuf::from(path).join("bin/python"));
-    let here = ["python3", "python"].map(|name| on_path(name.as_ref()));
-    let all = [named, environment, process.executable()];
-    all.into_iter().chain(here).flatten().collect()
-}
-
 /// For a debugger that listens in the program itself: nothing is begun there whose port cannot be reached from here.
 fn opens_its_port_here(process: &Process) -> Result<(), Refusal> {
     match process.is_on_other_network() {
         true => Err(Refusal::Container),
         false => Ok(()),
     }
-}
-
-fn has_remote_exec(process: &Process) -> bool {
-    let executable = process.executable();
-    let name = executable.as_deref().and_then(Path::file_name);
-    let version = name.and_then(|name| name.to_str()?.strip_prefix("python"));
-    let version = version.and_then(|version| {
-        let (major, minor) = version.split_once('.')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    });
-    version.is_some_and(|version: (u32, u32)| version >= REMOTE_EXEC)
 }
 
 /// The port, if nothing has it, or one that nothing has.
@@ -438,39 +364,9 @@ fn pid_of(process: &Process) -> Result<Pid, Refusal> {
     pid.and_then(Pid::from_raw).ok_or(Refusal::Gone)
 }
 
-fn missing(what: &str) -> Refusal {
-    Refusal::Missing(what.to_owned())
-}
-
-fn failed(why: &dyn std::fmt::Display) -> Refusal {
-    let mut why = why.to_string();
-    while why.len() > MAX_WHY {
-        why.pop();
-    }
-    Refusal::Failed(why)
-}
-
 #[cfg(test)]
 mod tests {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
     use super::*;
-
-    #[tokio::test]
-    async fn tool_has_the_descriptors_that_this_program_was_started_with() {
-        let own = getrlimit(Resource::Nofile);
-        let before = own.current.unwrap() - 1;
-        let started_with = Rlimit {
-            current: Some(before),
-            ..own
-        };
-        setrlimit(Resource::Nofile, started_with).unwrap();
-        let descriptors = Descriptors::take_all();
-        let mut shell = command(Path::new("sh"));
-        shell.args(["-c", "ulimit -Sn >&2; exit 1"]);
-        let said = finish(shell, descriptors).await.unwrap_err();
-        assert_eq!(said, failed(&before));
-    }
 
     #[test]
     fn port_of_nodes_inspector_is_the_one_that_it_was_told() {
