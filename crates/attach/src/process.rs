@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs, path::PathBuf};
 
 use p2pdbg_debugger::Preset;
-use procfs::process::{self, FDTarget};
+use procfs::process::{self, FDTarget, MMapPath};
 use rustix::process::Signal;
 
 /// The longest word of a command line that is kept, in bytes.
@@ -122,6 +122,16 @@ impl Process {
             Some(text) => Some(PathBuf::from(text)),
             None => Some(path),
         }
+    }
+
+    /// The files that it has in its memory, such as its libraries, each once or more often.
+    pub(crate) fn mapped_files(&self) -> Vec<PathBuf> {
+        let maps = self.0.maps().into_iter().flatten();
+        let file = |map: process::MemoryMap| match map.pathname {
+            MMapPath::Path(path) => Some(path),
+            _ => None,
+        };
+        maps.filter_map(file).collect()
     }
 
     /// The executable file itself, wherever it is.

@@ -23,10 +23,10 @@ use tokio::{
 };
 
 use self::{
-    python::{has_remote_exec, pythons_of},
+    python::{has_pydevd, has_remote_exec, is_being_debugged, pythons_of},
     run::{PATIENCE, command, failed, finish, last_words, missing, start},
 };
-use crate::{GoesOn, catalogue::port_of, preset, process::Process, ptrace_permission::may_trace};
+use crate::{GoesOn, catalogue::Listening, preset, process::Process, ptrace_permission::may_trace};
 
 /// How long a program may take to open the port of its own debugger.
 const OPENING: Duration = Duration::from_secs(10);
@@ -101,6 +101,14 @@ async fn debugpy(
     }
     opens_its_port_here(process)?;
     may_trace(process)?;
+    // What debugpy does first is to end the debugger that is there.
+    let had_pydevd = has_pydevd(process);
+    if had_pydevd && is_being_debugged(process) {
+        let why = "a debugger is in the program already, which has gone to its IDE by itself \
+                   (debugpy --connect, settrace) or awaits it at a port that cannot be seen; \
+                   end that session first, or use it";
+        return Err(failed(&why));
+    }
     let has_debugpy = |python: &PathBuf| python_package(python, "debugpy");
     let mut pythons = pythons_of(process).into_iter();
     let python = pythons.find(has_debugpy);
@@ -116,7 +124,13 @@ async fn debugpy(
     command.arg(format!("127.0.0.1:{port}"));
     command.args(["--pid", &process.pid().to_string()]);
     finish(command, descriptors).await?;
-    opened(|| Ok(is_open(port))).await?;
+    let opened = opened(|| Ok(is_open(port))).await;
+    opened.map_err(|refusal| match had_pydevd {
+        true => failed(
+            &"debugpy was in the program before, and listens once in a process; start that anew",
+        ),
+        false => refusal,
+    })?;
     Ok((port, Running::Within))
 }
 
@@ -325,7 +339,7 @@ fn is_open(port: u16) -> bool {
 
 /// The port at which a process awaits the IDE of its debugger.
 fn listens(process: &Process, tool: Tool) -> Option<u16> {
-    port_of(process, preset(tool), &listening::all())
+    Listening::now().port_of(process, preset(tool))
 }
 
 /// Waits until a process awaits the IDE of its debugger, for as long as there is hope for it.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use p2pdbg_facts::on_path;
+use p2pdbg_net::listening;
 
 use crate::process::Process;
 
@@ -32,4 +33,27 @@ pub(super) fn has_remote_exec(process: &Process) -> bool {
         Some((major.parse().ok()?, minor.parse().ok()?))
     });
     version.is_some_and(|version: (u32, u32)| version >= REMOTE_EXEC)
+}
+
+/// Whether the library of pydevd is in a program, which is what debugpy and PyCharm debug with. It may only have been
+/// imported, as kernels of Jupyter do; and pydevd without its compiled parts is not seen.
+pub(super) fn has_pydevd(process: &Process) -> bool {
+    let files = process.mapped_files();
+    let is_its = |path: &PathBuf| path.to_string_lossy().contains("pydevd");
+    files.iter().any(is_its)
+}
+
+/// Whether a program with pydevd is connected as a debugger's is: over the loopback, to what it has dialled itself.
+pub(super) fn is_being_debugged(process: &Process) -> bool {
+    let its_own = process.sockets();
+    let listening = listening::all();
+    let listens = |port: u16| {
+        let mut its = listening
+            .iter()
+            .filter(|socket| its_own.contains(&socket.inode));
+        its.any(|socket| socket.address.port() == port)
+    };
+    let connected = listening::connected();
+    let mut its = connected.iter().filter(|end| its_own.contains(&end.inode));
+    its.any(|end| !listens(end.local.port()))
 }
