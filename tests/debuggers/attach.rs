@@ -141,6 +141,28 @@ fn nodes_inspector_is_started_in_a_program_that_runs() {
     ));
 }
 
+/// As Next.js and PM2 do, whose titles take the place of their command lines.
+#[test]
+fn program_of_node_that_has_set_a_title_is_attached_to_at_the_port_it_was_told_and_again() {
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let inspector = setting.port();
+    let mut command = setting.debuggee.command("node");
+    let source = "process.title = 'next-server (v15)'; setInterval(() => {}, 50);                   console.log('running')";
+    command.args(["-e", source]);
+    command.env("NODE_OPTIONS", format!("--inspect-port={inspector}"));
+    let process = Process::start("next-server", command, &setting.transcript);
+    process.line("running");
+    let listed = attached(&pair, &["next-server"]);
+    assert!(listed.contains("node is attached"), "{listed}");
+    told(&pair, &process, "node");
+    let awaits = format!("(listens on {inspector})");
+    let all = attached(&pair, &[]);
+    let line = all.lines().find(|line| line.contains("next-server"));
+    assert!(line.is_some_and(|line| line.contains(&awaits)), "{all}");
+    assert_eq!(attached(&pair, &["next-server"]), listed);
+}
+
 /// Its inspector would not start, after which nothing but the program's own output says why.
 #[test]
 fn second_program_of_node_whose_port_the_first_has_is_refused_with_the_port() {

@@ -51,14 +51,24 @@ impl Process {
     }
 
     /// Its command line, and behind it as `NAME=WORD` those of the variables by which a debugger in it may have been
-    /// told what to do: a container's image often sets them.
+    /// told what to do: a container's image often sets them. The program is named by its file where its own name for
+    /// itself is none that a debugger is known by: many set a title in place of their command line (`process.title` of
+    /// node, setproctitle of Python).
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words = self.command_line();
+        let listens = || {
+            let all = Preset::ALL.into_iter();
+            all.filter_map(|preset| preset.debugger().listens)
+        };
+        let is_known = |program: &str| listens().any(|listens| listens.is_program(program));
+        if let Some(first) = words.first_mut().filter(|first| !is_known(first.as_str())) {
+            let file = self
+                .executable_name()
+                .filter(|name| is_known(name.as_str()));
+            *first = file.unwrap_or_else(|| std::mem::take(first));
+        }
         let program = words.first().map_or("", String::as_str);
-        let listens = Preset::ALL
-            .into_iter()
-            .filter_map(|preset| preset.debugger().listens);
-        let names = listens.filter(|listens| listens.is_program(program));
+        let names = listens().filter(|listens| listens.is_program(program));
         let names: Vec<&str> = names
             .flat_map(|listens| listens.variables)
             .copied()
@@ -132,6 +142,12 @@ impl Process {
             _ => None,
         };
         maps.filter_map(file).collect()
+    }
+
+    /// The name of the executable file; none if it is no text.
+    pub(crate) fn executable_name(&self) -> Option<String> {
+        let executable = self.executable()?;
+        executable.file_name()?.to_str().map(str::to_owned)
     }
 
     /// The executable file itself, wherever it is.

@@ -146,6 +146,10 @@ async fn node(process: &Process) -> Result<(u16, Running), Refusal> {
     }
     let options = process.variable("NODE_OPTIONS").unwrap_or_default();
     let port = inspect_port(&process.command_line(), &options.to_string_lossy());
+    // As of a program that has node in it under another name.
+    if port != 0 && has_port(process, port) {
+        return Ok((port, Running::Within));
+    }
     // The inspector would not start, and say so nowhere but in the program's own output.
     if port != 0 && is_open(port) {
         return Err(Refusal::PortTaken(port));
@@ -335,6 +339,14 @@ fn taken(port: u16, error: &io::Error) -> Refusal {
 
 fn is_open(port: u16) -> bool {
     listening::seen_on(port)
+}
+
+/// Whether it is this very process that listens on a port.
+fn has_port(process: &Process, port: u16) -> bool {
+    let mut sockets = listening::all();
+    sockets.retain(|socket| socket.address.port() == port);
+    let its_own = process.sockets();
+    sockets.iter().any(|socket| its_own.contains(&socket.inode))
 }
 
 /// The port at which a process awaits the IDE of its debugger.
