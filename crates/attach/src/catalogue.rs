@@ -11,6 +11,7 @@ use crate::{
     elf::is_go,
     preset,
     process::{self, Process},
+    python_name::is_python,
 };
 
 /// The programs that are meant by a process id or a part of the command line (all by none), those that are best
@@ -58,11 +59,8 @@ fn program(process: &Process, listening: &Listening) -> Option<Program> {
 
 /// The debugger that suits a program by the name of its executable file.
 fn tool_for(name: &str, executable: &Path) -> Tool {
-    let versioned = |of: &str| {
-        name.strip_prefix(of)
-            .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
-    };
-    if versioned("python") {
+    // What is for uWSGI is said when debugpy is to attach: gdb is seldom meant.
+    if is_python(name) || name.starts_with("uwsgi") {
         Tool::Debugpy
     } else if matches!(name, "node" | "nodejs") {
         Tool::Node
@@ -151,6 +149,10 @@ mod tests {
         for (name, tool) in [
             ("python", Tool::Debugpy),
             ("python3.11", Tool::Debugpy),
+            ("python3.14t", Tool::Debugpy),
+            ("python3.13d", Tool::Debugpy),
+            ("pypy3", Tool::Debugpy),
+            ("uwsgi", Tool::Debugpy),
             ("python-config", Tool::Gdbserver),
             ("node", Tool::Node),
             ("java", Tool::Jdwp),

@@ -17,6 +17,8 @@ mod listening;
 mod process;
 #[cfg(target_os = "linux")]
 mod ptrace_permission;
+#[cfg(target_os = "linux")]
+mod python_name;
 mod service;
 #[cfg(target_os = "linux")]
 mod tcp_nodelay;
