@@ -1,6 +1,10 @@
 //! `p2pdbg attach` and programs of Python, which debugpy gets into as they run.
 
-use std::{io::Read, path::Path};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     attach::{accepting, attach, attached, port, program, seen, told},
@@ -139,4 +143,40 @@ fn debugpy_attaches_to_a_program_that_has_imported_it_and_does_not_listen() {
     attached(&pair, &[&process.id().to_string()]);
     told(&pair, &process, "debugpy");
     assert!(listed_port(&pair, &process).is_some());
+}
+
+/// As of the system's Python, after `pip install --user debugpy`.
+#[test]
+fn debugpy_that_a_programs_own_variables_lead_to_attaches_where_its_python_has_none_beside_it() {
+    let Some(python) = python() else { return };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let bare = tempfile::tempdir().unwrap();
+    let made = Command::new(&python)
+        .args(["-m", "venv", "--without-pip", "--system-site-packages"])
+        .arg(bare.path())
+        .status();
+    assert!(made.unwrap().success());
+    let base = tempfile::tempdir().unwrap();
+    let ask = |python: &Path, what: &str| {
+        let mut command = Command::new(python);
+        command.args(["-c", &format!("import site, sysconfig; print({what})")]);
+        let output = command.env("PYTHONUSERBASE", base.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let bare = bare.path().join("bin/python");
+    let user_site = PathBuf::from(ask(&bare, "site.getusersitepackages()"));
+    std::fs::create_dir_all(&user_site).unwrap();
+    let packages = ask(&python, "sysconfig.get_path('purelib')");
+    std::fs::write(user_site.join("debuggers.pth"), packages).unwrap();
+    let mut command = setting.debuggee.command("sh");
+    // By a name that its own PATH alone leads to.
+    command
+        .args(["-c", "PATH=$1:$PATH; export PATH; exec python \"$2\"", "sh"])
+        .args([bare.parent().unwrap(), &file("programs/endless.py")])
+        .env("PYTHONUSERBASE", base.path());
+    let process = Process::start("endless.py", command, &setting.transcript);
+    process.line("running");
+    let port = port(&attached(&pair, &[&process.id().to_string()]));
+    debugged(&setting, &python, &port);
 }

@@ -6,13 +6,13 @@ mod run;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use p2pdbg_base::Descriptors;
 use p2pdbg_debugger::Preset;
-use p2pdbg_facts::{on_path, python_package};
+use p2pdbg_facts::on_path;
 use p2pdbg_net::listening;
 use p2pdbg_proto::attach::{Refusal, Tool};
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use self::{
-    python::{has_pydevd, has_remote_exec, is_being_debugged, pythons_of},
+    python::{around_python, has_pydevd, has_remote_exec, is_being_debugged, with_debugpy},
     run::{PATIENCE, command, failed, finish, last_words, missing, start},
 };
 use crate::{GoesOn, catalogue::Listening, preset, process::Process, ptrace_permission::may_trace};
@@ -100,6 +100,13 @@ async fn debugpy(
         return Ok((port, Running::Within));
     }
     opens_its_port_here(process)?;
+    if let Some(name) = around_python(process) {
+        let way = format!(
+            "debugpy.listen(5678) in its own code, behind debugpy.configure(python=\"python3\"): \
+             it is a Python inside {name} (--with gdbserver is for the C of it)"
+        );
+        return Err(Refusal::StartedWithout(way));
+    }
     may_trace(process)?;
     // What debugpy does first is to end the debugger that is there.
     let had_pydevd = has_pydevd(process);
@@ -109,9 +116,7 @@ async fn debugpy(
                    end that session first, or use it";
         return Err(failed(&why));
     }
-    let has_debugpy = |python: &PathBuf| python_package(python, "debugpy");
-    let mut pythons = pythons_of(process).into_iter();
-    let python = pythons.find(has_debugpy);
+    let python = with_debugpy(process, descriptors).await;
     let python = python.ok_or_else(|| missing("debugpy, in the program's Python"))?;
     if !has_remote_exec(process) && on_path("gdb".as_ref()).is_none() {
         return Err(missing(
@@ -119,7 +124,7 @@ async fn debugpy(
         ));
     }
     let port = free(port).await?;
-    let mut command = command(&python);
+    let mut command = python.command();
     command.args(["-m", "debugpy", "--listen"]);
     command.arg(format!("127.0.0.1:{port}"));
     command.args(["--pid", &process.pid().to_string()]);
