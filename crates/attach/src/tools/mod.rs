@@ -397,7 +397,89 @@ fn pid_of(process: &Process) -> Result<Pid, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, net::TcpListener, os::fd::OwnedFd, process::Command};
+
     use super::*;
+    use crate::process;
+
+    /// Waits until it is seen of a process.
+    fn once(child: &std::process::Child, is_so: impl Fn(&Process) -> bool) -> Process {
+        loop {
+            let process = process::find(child.id()).unwrap();
+            if is_so(&process) {
+                return process;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn end(mut child: std::process::Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// As a program that has node in it, whose words say nothing of that.
+    #[tokio::test]
+    async fn program_that_has_the_inspectors_port_itself_is_not_told_that_something_else_has() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let start = |input: std::process::Stdio| {
+            Command::new("sh")
+                .args(["-c", "trap : USR1; while :; do sleep 1; done"])
+                .env("NODE_OPTIONS", format!("--inspect-port={port}"))
+                .stdin(input)
+                .spawn()
+                .unwrap()
+        };
+        let children = [
+            start(OwnedFd::from(socket).into()),
+            start(std::process::Stdio::null()),
+        ];
+        let mut said = Vec::new();
+        for child in &children {
+            let process = once(child, |process| process.catches(Signal::USR1));
+            said.push(node(&process).await.map(|(port, _)| port));
+        }
+        children.into_iter().for_each(end);
+        assert_eq!(said, [Ok(port), Err(Refusal::PortTaken(port))]);
+    }
+
+    #[tokio::test]
+    async fn python_inside_another_program_is_refused_with_what_to_do_in_its_code() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = process::find(std::process::id()).unwrap().mapped_files();
+        let is_library = |file: &&std::path::PathBuf| file.to_string_lossy().contains("/libgcc_s");
+        let library = directory.path().join("libpython3.12.so.1.0");
+        fs::copy(own.iter().find(is_library).unwrap(), &library).unwrap();
+        let embedding = directory.path().join("embedding");
+        let uwsgi = directory.path().join("uwsgi");
+        for file in [&embedding, &uwsgi] {
+            fs::copy("/bin/sh", file).unwrap();
+        }
+        for (file, preloaded) in [(&embedding, library.as_path()), (&uwsgi, Path::new(""))] {
+            let child = Command::new(file)
+                .args(["-c", "while :; do sleep 1; done"])
+                .env("LD_PRELOAD", preloaded)
+                .spawn()
+                .unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let is_there = |process: &Process| {
+                let files = process.mapped_files();
+                process.executable_name().as_deref() == Some(name)
+                    && (preloaded == Path::new("") || files.iter().any(|file| file == preloaded))
+            };
+            let process = once(&child, is_there);
+            let said = debugpy(&process, 0, Descriptors::default()).await.err();
+            end(child);
+            let Some(Refusal::StartedWithout(way)) = said else {
+                panic!("{name}: {said:?}");
+            };
+            assert!(
+                way.contains("debugpy.configure") && way.contains(name),
+                "{way}"
+            );
+        }
+    }
 
     #[test]
     fn port_of_nodes_inspector_is_the_one_that_it_was_told() {
