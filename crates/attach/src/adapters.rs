@@ -2,8 +2,8 @@
 //!
 //! `debugpy --listen` is two processes: the debugger in the program, and an adapter that the IDE dials. The port is the
 //! adapter's, which is nobody's child and names its program nowhere; but the debugger keeps a connection to it over
-//! the loopback, and by that the two are brought together. Left out: an adapter at a port that its command line does not
-//! tell (`--listen 0`).
+//! the loopback, and by that the two are brought together. Left out: an adapter at a port that its command line does
+//! not tell (`--listen 0`).
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! What the executable file of a Python is called.
 
-/// Whether this is the name of a Python's file: `python3.11`, `python3.14t` (without the lock of threads), `python3.13d`
-/// (built to be debugged itself), `pypy3`.
+/// Whether this is the name of a Python's file: `python3.11`, `python3.14t` (without the lock of threads),
+/// `python3.13d` (built to be debugged itself), `pypy3`.
 pub(crate) fn is_python(name: &str) -> bool {
     let is_version = |version: &str| {
         !version.is_empty() && version.chars().all(|c| c.is_ascii_digit() || c == '.')

@@ -150,8 +150,8 @@ pub(super) fn has_remote_exec(process: &Process) -> bool {
     version.is_some_and(|version| version >= REMOTE_EXEC)
 }
 
-/// The name of a program that is none of Python's own, and has a Python in it: there debugpy, which starts its adapter by
-/// the program's own file, does not know how to.
+/// The name of a program that is none of Python's own, and has a Python in it: there debugpy, which starts its adapter
+/// by the program's own file, does not know how to.
 pub(super) fn around_python(process: &Process) -> Option<String> {
     let name = process.executable_name().filter(|name| !is_python(name))?;
     let is_library = |path: &PathBuf| {

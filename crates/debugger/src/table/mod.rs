@@ -60,9 +60,6 @@ const HOST: Value = Text("127.0.0.1");
 /// What gdb and lldb are for.
 const NATIVE: &[&str] = &["c", "cpp", "rust"];
 
-/// How the executable files of Pythons are called; another one's name has the version behind it.
-const PYTHONS: &[&str] = &["python", "pypy"];
-
 const PYTHON_PATHS: Field = Kept("pathMappings", Pairs("localRoot", "remoteRoot"));
 
 /// The directory in which the program is started.
@@ -100,7 +97,7 @@ const DEBUGPY: Debugger = Debugger {
     is_debugpy: true,
     presence: Presence::PythonPackage("debugpy"),
     listens: Some(Listens {
-        programs: PYTHONS,
+        programs: &["python", "pypy"],
         argument: "debugpy",
         variables: &[],
         port: ListeningPort::InCommandLine,
@@ -148,7 +145,7 @@ const PTVSD: Debugger = Debugger {
     is_debugpy: true,
     presence: Presence::PythonPackage("ptvsd"),
     listens: Some(Listens {
-        programs: PYTHONS,
+        programs: &["python", "pypy"],
         argument: "ptvsd",
         variables: &[],
         port: ListeningPort::InCommandLine,
