@@ -9,6 +9,8 @@ use p2pdbg_proto::tunnel::Direction;
 use tokio::process::Child;
 
 use super::found_program;
+#[cfg(unix)]
+use super::passed_on;
 use crate::cli::Command;
 
 /// Set to 1 so that a program knows it is to be debugged.
@@ -72,6 +74,7 @@ impl Running {
     #[cfg(unix)]
     pub(super) async fn wait(&mut self) -> Result<u8, Failure> {
         use std::os::unix::process::ExitStatusExt;
+        let pid = self.child.id();
         loop {
             tokio::select! {
                 status = self.child.wait() => {
@@ -79,7 +82,7 @@ impl Running {
                     let status = status.code().or(status.signal().map(|signal| 128 + signal));
                     return Ok(status.and_then(|s| u8::try_from(s).ok()).unwrap_or(1));
                 }
-                signal = self.signals.next() => {
+                signal = self.signals.next(pid) => {
                     if let Some(pid) = self.child.id() {
                         passed_on::send(pid, signal);
                     }
@@ -161,73 +164,4 @@ fn lost(error: io::Error) -> Failure {
         ErrorCode::Internal,
         format!("lost sight of the COMMAND: {error}"),
     )
-}
-
-/// Signals that are passed on to the COMMAND.
-#[cfg(unix)]
-mod passed_on {
-    use std::io::{self, IsTerminal};
-
-    use rustix::process::{Pid, Signal, kill_process};
-    use tokio::signal::unix;
-
-    use super::super::interrupt::{received, unless_ignored};
-
-    /// The signals that are passed on, and whether a terminal sends each to the COMMAND itself.
-    const PASSED_ON: [(Signal, bool); 6] = [
-        (Signal::INT, true),
-        (Signal::QUIT, true),
-        (Signal::TERM, false),
-        (Signal::HUP, false),
-        (Signal::USR1, false),
-        (Signal::USR2, false),
-    ];
-
-    /// The signals that were sent to p2pdbg and are meant for the COMMAND.
-    pub(super) struct Signals {
-        /// None of one that is ignored: then it is so for the COMMAND too.
-        caught: [Option<unix::Signal>; PASSED_ON.len()],
-        /// The terminal sends ^C and ^\ to the COMMAND itself.
-        by_terminal: bool,
-    }
-
-    impl Signals {
-        pub(super) fn catch() -> io::Result<Self> {
-            let mut caught = [const { None }; PASSED_ON.len()];
-            for (caught, (signal, _)) in caught.iter_mut().zip(PASSED_ON) {
-                *caught = unless_ignored(signal)?;
-            }
-            Ok(Self {
-                caught,
-                by_terminal: io::stdin().is_terminal(),
-            })
-        }
-
-        /// The next signal to pass on. Cancelling it loses nothing.
-        pub(super) async fn next(&mut self) -> Signal {
-            loop {
-                let [interrupt, quit, terminate, hangup, user1, user2] = &mut self.caught;
-                let which = tokio::select! {
-                    () = received(interrupt) => 0,
-                    () = received(quit) => 1,
-                    () = received(terminate) => 2,
-                    () = received(hangup) => 3,
-                    () = received(user1) => 4,
-                    () = received(user2) => 5,
-                };
-                let (signal, is_from_terminal) = PASSED_ON[which];
-                if !(is_from_terminal && self.by_terminal) {
-                    return signal;
-                }
-            }
-        }
-    }
-
-    /// Sends a signal; a process that has just ended needs none.
-    pub(super) fn send(pid: u32, signal: Signal) {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, signal);
-        }
-    }
 }

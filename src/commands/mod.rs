@@ -17,6 +17,8 @@ mod offer;
 mod orphans;
 #[cfg(unix)]
 mod owner_process;
+#[cfg(unix)]
+mod passed_on;
 pub mod pipe;
 mod running_peer;
 pub mod setup;

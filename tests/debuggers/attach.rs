@@ -23,7 +23,7 @@ pub(crate) fn attach(home: &Home, arguments: &[&str]) -> Output {
 
 /// The same, which succeeds; its standard output.
 #[track_caller]
-fn attached(pair: &Pair, arguments: &[&str]) -> String {
+pub(crate) fn attached(pair: &Pair, arguments: &[&str]) -> String {
     let output = attach(&pair.listener.home(), arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
@@ -32,13 +32,13 @@ fn attached(pair: &Pair, arguments: &[&str]) -> String {
 
 /// The port beside the IDE that it names.
 #[track_caller]
-fn port(said: &str) -> String {
+pub(crate) fn port(said: &str) -> String {
     let (_, port) = said.trim_end().rsplit_once(':').unwrap();
     port.to_owned()
 }
 
 /// A session whose debuggee's end accepts attaching, with a forward that is for no debugger.
-fn accepting(setting: &Setting) -> Pair {
+pub(crate) fn accepting(setting: &Setting) -> Pair {
     let unused = format!("{}:localhost:{}", setting.port(), setting.port());
     let listener = setting.listener().args(["-L", &unused]).start();
     let connector = setting
@@ -65,7 +65,7 @@ pub(crate) fn program(setting: &Setting, program: &str, source: &str, mark: &str
 
 /// Waits until the debuggee's end has told its user.
 #[track_caller]
-fn told(pair: &Pair, process: &Process, debugger: &str) {
+pub(crate) fn told(pair: &Pair, process: &Process, debugger: &str) {
     pair.connector.event("attached", |event| match event {
         Event::Attached {
             pid, debugger: by, ..
@@ -78,45 +78,10 @@ fn told(pair: &Pair, process: &Process, debugger: &str) {
 }
 
 #[track_caller]
-fn seen(script: Script) {
+pub(crate) fn seen(script: Script) {
     if let Err(Missing(why)) = script.seen() {
         skip(&why);
     }
-}
-
-#[test]
-fn debugpy_attaches_to_a_python_program_that_runs_and_its_ide_comes_twice() {
-    let Some(python) = python() else { return };
-    let setting = Setting::loopback();
-    let pair = accepting(&setting);
-    let process = program(
-        &setting,
-        python.to_str().unwrap(),
-        "programs/endless.py",
-        "for-debugpy",
-    );
-    let listed = attached(&pair, &[]);
-    let pid = process.id().to_string();
-    let line = listed.lines().find(|line| line.trim().starts_with(&pid));
-    assert!(
-        line.is_some_and(|line| line.contains("debugpy")),
-        "{listed}"
-    );
-    let port = port(&attached(&pair, &[&pid]));
-    told(&pair, &process, "debugpy");
-    for _ in 0..2 {
-        let arguments = ["--port", &port];
-        let ide = "ide/dap_running.py";
-        seen(Script::start(
-            &setting.ide,
-            &python,
-            ide,
-            &arguments,
-            &setting.transcript,
-        ));
-    }
-    // The same place again, for an IDE that has forgotten it.
-    assert_eq!(self::port(&attached(&pair, &["for-debugpy"])), port);
 }
 
 #[test]
@@ -174,6 +139,28 @@ fn nodes_inspector_is_started_in_a_program_that_runs() {
         &arguments,
         &setting.transcript,
     ));
+}
+
+/// As Next.js and PM2 do, whose titles take the place of their command lines.
+#[test]
+fn program_of_node_that_has_set_a_title_is_attached_to_at_the_port_it_was_told_and_again() {
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let inspector = setting.port();
+    let mut command = setting.debuggee.command("node");
+    let source = "process.title = 'next-server (v15)'; setInterval(() => {}, 50);                   console.log('running')";
+    command.args(["-e", source]);
+    command.env("NODE_OPTIONS", format!("--inspect-port={inspector}"));
+    let process = Process::start("next-server", command, &setting.transcript);
+    process.line("running");
+    let listed = attached(&pair, &["next-server"]);
+    assert!(listed.contains("node is attached"), "{listed}");
+    told(&pair, &process, "node");
+    let awaits = format!("(listens on {inspector})");
+    let all = attached(&pair, &[]);
+    let line = all.lines().find(|line| line.contains("next-server"));
+    assert!(line.is_some_and(|line| line.contains(&awaits)), "{all}");
+    assert_eq!(attached(&pair, &["next-server"]), listed);
 }
 
 /// Its inspector would not start, after which nothing but the program's own output says why.

@@ -123,6 +123,26 @@ fn workers_of_nodes_cluster_are_forwarded_as_they_come_where_listen_follows_them
     }
 }
 
+/// As Next.js runs what serves: its title takes the place of its command line.
+#[test]
+fn worker_of_node_that_has_set_a_title_is_told_like_any() {
+    let Some(lab) = two_nats("else-title") else {
+        return;
+    };
+    let setting = setting(&lab);
+    let pair = setting.pair_with_port(["node"], 9229);
+    let mut command = setting.debuggee.command("node");
+    command.env("NODE_OPTIONS", "--inspect=127.0.0.1:9230");
+    command.args([
+        "-e",
+        "process.title = 'next-server (v15)'; setInterval(() => {}, 50)",
+    ]);
+    let _worker = Process::start("next-server", command, &setting.transcript);
+    for warning in told(&pair, 9230) {
+        assert!(warning.message.starts_with("node (process "), "{warning:?}");
+    }
+}
+
 /// Asks the inspector at this port beside the IDE which program it is of.
 #[track_caller]
 fn answers(setting: &Setting, port: u16) {

@@ -10,6 +10,7 @@ mod harness;
 
 mod again;
 mod attach;
+mod attach_python;
 mod bare;
 mod command;
 mod configured;

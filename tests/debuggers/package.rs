@@ -129,6 +129,21 @@ fn the_package_does_without_a_tunnel_what_it_says_on_every_python_that_is_here()
 }
 
 #[test]
+fn the_package_waits_no_longer_for_a_debuggers_ide_than_it_is_told() {
+    let Some(fresh) = Fresh::with_debuggers() else {
+        return;
+    };
+    let tested = succeed(
+        Command::new(fresh.python())
+            .args(["-m", "unittest", "-v", "test_debuggers"])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(root().join("python/tests")),
+    );
+    let said = String::from_utf8_lossy(&tested.stderr);
+    assert!(!said.contains("skipped"), "{said}");
+}
+
+#[test]
 fn the_package_has_true_types() {
     let Some(mypy) = python().map(|python| python.with_file_name("mypy")) else {
         skip("there is no Python with debuggers; scripts/install-test-tools makes one");

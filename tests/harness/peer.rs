@@ -73,6 +73,16 @@ impl PeerCommand {
         self
     }
 
+    /// In the foreground of a terminal of its own, on which SIGUSR1 to the process presses ^C. Its standard input is
+    /// that terminal, or nothing.
+    #[must_use]
+    pub fn on_terminal(mut self, reads_it: bool) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/terminal.py");
+        let input = if reads_it { "terminal" } else { "null" };
+        self.launcher = vec!["python3".into(), script.into(), input.into()];
+        self
+    }
+
     /// As the first process of a container; only root may.
     #[must_use]
     pub fn first_process(mut self) -> Self {

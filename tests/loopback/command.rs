@@ -113,6 +113,57 @@ fn signals_reach_the_command_and_p2pdbg_stays_until_it_has_ended() {
     assert_eq!(connector.exit_status(), 9);
 }
 
+/// Counts each SIGINT, and says how many came once what was sent to p2pdbg behind the first has come too.
+const COUNTS: &str = r#"
+    n=0
+    trap 'n=$((n + 1)); kill -CONT $PPID; kill -USR1 $PPID' INT
+    trap 'asked=yes' USR1"#;
+
+/// A terminal sends ^C to its whole foreground group, whatever the standard input is; anybody else to p2pdbg alone.
+#[test]
+fn interrupt_reaches_the_command_once_whoever_sends_it() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let in_group: &[&str] = &["sh", "-c"];
+    // It is in a group of its own then, which the terminal leaves alone.
+    let in_session: &[&str] = &["setsid", "sh", "-c"];
+    for (reads_terminal, command, is_by_key) in [
+        (true, in_group, true),
+        (false, in_group, true),
+        (true, in_group, false),
+        (false, in_group, false),
+        (true, in_session, true),
+        (false, in_session, true),
+    ] {
+        let sends = match (is_by_key, command == in_group) {
+            (false, _) => "kill -INT $PPID",
+            // What p2pdbg passes on comes behind the first, and is not taken for the same.
+            (true, true) => "kill -STOP $PPID",
+            (true, false) => "",
+        };
+        let script = format!(
+            "{COUNTS}\n {sends}\n echo ready\n while test -z \"$asked\"; do sleep 0.05; done\n \
+             true\n echo \"INT came $n times\""
+        );
+        let listener = setting.listener().args(["-L", &forward]).start();
+        let connector = setting.connector_with(&listener.code());
+        let mut connector = connector
+            .args([&["--"], command, &[script.as_str()]].concat())
+            .on_terminal(reads_terminal)
+            .start();
+        connector.line("ready");
+        if is_by_key {
+            connector.signal(Signal::USR1);
+        }
+        let said = connector.line("INT came");
+        assert_eq!(
+            said, "INT came 1 times",
+            "{reads_terminal} {command:?} {is_by_key}"
+        );
+        assert_eq!(connector.exit_status(), 0);
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn p2pdbg_takes_all_descriptors_and_the_command_has_those_that_it_would_have_without_it() {

@@ -1,26 +1,28 @@
 //! Which programs of this user run here and may be debugged.
 
-use std::path::Path;
+use std::{cell::OnceCell, path::Path};
 
 use p2pdbg_debugger::Preset;
 use p2pdbg_net::listening::{self, ListeningSocket};
 use p2pdbg_proto::attach::{MAX_COMMAND, MAX_LISTED, Program, Tool};
 
 use crate::{
+    adapters::{Adapter, adapters},
     elf::is_go,
     preset,
     process::{self, Process},
+    python_name::is_python,
 };
 
 /// The programs that are meant by a process id or a part of the command line (all by none), those that are best
 /// debugged first, and how many more there are.
 pub(crate) fn list(meant: &str) -> (Vec<Program>, usize) {
-    let sockets = listening::all();
+    let listening = Listening::now();
     let own = process::user();
     let mut programs: Vec<Program> = process::all()
         .filter(|process| process.user() == own && !process.is_self())
         .filter(|process| is_meant(process, meant))
-        .filter_map(|process| program(&process, &sockets))
+        .filter_map(|process| program(&process, &listening))
         .collect();
     programs.sort_by_key(|program| (program.tool == Tool::Gdbserver, program.pid));
     let more = programs.len().saturating_sub(MAX_LISTED);
@@ -36,7 +38,7 @@ fn is_meant(process: &Process, meant: &str) -> bool {
 }
 
 /// A process as it is listed, unless it is the kernel's, a debugger, or gone.
-fn program(process: &Process, sockets: &[ListeningSocket]) -> Option<Program> {
+fn program(process: &Process, listening: &Listening) -> Option<Program> {
     let command_line = process.command_line();
     let executable = process.executable()?;
     let name = executable.file_name()?.to_str()?;
@@ -45,7 +47,7 @@ fn program(process: &Process, sockets: &[ListeningSocket]) -> Option<Program> {
     }
     let tool = tool_for(name, &process.executable_link());
     let preset = preset(tool);
-    let port = port_of(process, preset, sockets);
+    let port = listening.port_of(process, preset);
     Some(Program {
         pid: process.pid(),
         started: process.started()?,
@@ -57,11 +59,8 @@ fn program(process: &Process, sockets: &[ListeningSocket]) -> Option<Program> {
 
 /// The debugger that suits a program by the name of its executable file.
 fn tool_for(name: &str, executable: &Path) -> Tool {
-    let versioned = |of: &str| {
-        name.strip_prefix(of)
-            .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
-    };
-    if versioned("python") {
+    // What is for uWSGI is said when debugpy is to attach: gdb is seldom meant.
+    if is_python(name) || name.starts_with("uwsgi") {
         Tool::Debugpy
     } else if matches!(name, "node" | "nodejs") {
         Tool::Node
@@ -82,20 +81,52 @@ fn is_debugger(name: &str, command_line: &[String]) -> bool {
     ) || has("debugpy/adapter")
 }
 
-/// The port at which a process itself awaits a debugger's IDE.
-pub(crate) fn port_of(
-    process: &Process,
-    preset: Preset,
-    sockets: &[ListeningSocket],
-) -> Option<u16> {
-    let words = process.words();
-    let debugger = preset.debugger();
-    let fits = |socket: &&ListeningSocket| debugger.listens_as(&words, socket.address.port());
-    let mut fitting = sockets.iter().filter(fits).peekable();
-    fitting.peek()?;
-    let inodes = process.sockets();
-    let found = fitting.find(|socket| inodes.contains(&socket.inode))?;
-    Some(found.address.port())
+/// What listens on this host, as it was at one moment.
+pub(crate) struct Listening {
+    sockets: Vec<ListeningSocket>,
+    /// Those of debugpy, looked for when a program of Python is.
+    adapters: OnceCell<Vec<Adapter>>,
+}
+
+impl Listening {
+    /// What listens now.
+    pub(crate) fn now() -> Self {
+        Self {
+            sockets: listening::all(),
+            adapters: OnceCell::new(),
+        }
+    }
+
+    /// The port at which a process awaits the IDE of a debugger, itself or by debugpy's adapter.
+    pub(crate) fn port_of(&self, process: &Process, preset: Preset) -> Option<u16> {
+        let words = process.words();
+        let debugger = preset.debugger();
+        let fits = |socket: &&ListeningSocket| debugger.listens_as(&words, socket.address.port());
+        let mut fitting = self.sockets.iter().filter(fits).peekable();
+        if fitting.peek().is_some() {
+            let inodes = process.sockets();
+            if let Some(found) = fitting.find(|socket| inodes.contains(&socket.inode)) {
+                return Some(found.address.port());
+            }
+        }
+        match preset {
+            Preset::Debugpy => self.port_of_adapter(process),
+            _ => None,
+        }
+    }
+
+    fn port_of_adapter(&self, process: &Process) -> Option<u16> {
+        let adapters = self.adapters.get_or_init(|| adapters(&self.sockets));
+        if adapters.is_empty() {
+            return None;
+        }
+        let inodes = process.sockets();
+        let mut its = adapters.iter().filter(|adapter| {
+            let mut ends = adapter.debuggees.iter();
+            ends.any(|end| inodes.contains(&end.inode))
+        });
+        its.next().map(|adapter| adapter.port)
+    }
 }
 
 /// No more of a command line than is listed, cut between characters.
@@ -110,6 +141,7 @@ fn shortened(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::tests::{Pair, end};
 
     #[test]
     fn tool_follows_from_the_name_of_the_executable() {
@@ -117,6 +149,10 @@ mod tests {
         for (name, tool) in [
             ("python", Tool::Debugpy),
             ("python3.11", Tool::Debugpy),
+            ("python3.14t", Tool::Debugpy),
+            ("python3.13d", Tool::Debugpy),
+            ("pypy3", Tool::Debugpy),
+            ("uwsgi", Tool::Debugpy),
             ("python-config", Tool::Gdbserver),
             ("node", Tool::Node),
             ("java", Tool::Jdwp),
@@ -137,7 +173,7 @@ mod tests {
             std::thread::yield_now();
         }
         let process = process::find(child.id()).unwrap();
-        let listed = program(&process, &[]).unwrap();
+        let listed = program(&process, &Listening::now()).unwrap();
         let (programs, _) = list("");
         let (meant, _) = list(&child.id().to_string());
         let (none, more) = list("no program is called so");
@@ -153,6 +189,26 @@ mod tests {
                 .iter()
                 .all(|program| program.pid != std::process::id())
         );
+    }
+
+    #[test]
+    fn port_of_debugpys_adapter_is_that_of_the_program_which_it_has_a_connection_to() {
+        let pair = Pair::new("debugpy");
+        let other = Pair::new("database");
+        let start = |socket| {
+            let mut command = std::process::Command::new("tail");
+            command.args(["-f", "/dev/null"]).stdin(socket);
+            command.spawn().unwrap()
+        };
+        let mut children = [&pair, &other].map(|pair| start(pair.end()));
+        let listening = Listening::now();
+        let ports = [&children[0], &children[1], &pair.adapter].map(|child| {
+            let process = process::find(child.id()).unwrap();
+            listening.port_of(&process, Preset::Debugpy)
+        });
+        children.iter_mut().for_each(end);
+        // The adapter's own is found by its own socket.
+        assert_eq!(ports, [Some(pair.port), None, Some(pair.port)]);
     }
 
     #[test]

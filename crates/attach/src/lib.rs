@@ -5,6 +5,8 @@
 //! this process' own user is listed or attached to. Elsewhere than on Linux nothing is seen, and nothing attached to.
 
 #[cfg(target_os = "linux")]
+mod adapters;
+#[cfg(target_os = "linux")]
 mod catalogue;
 mod consent;
 mod conversation;
@@ -15,6 +17,8 @@ mod listening;
 mod process;
 #[cfg(target_os = "linux")]
 mod ptrace_permission;
+#[cfg(target_os = "linux")]
+mod python_name;
 mod service;
 #[cfg(target_os = "linux")]
 mod tcp_nodelay;
@@ -87,8 +91,11 @@ async fn attach(
     let process = process.ok_or(Refusal::Gone)?;
     let command = process.command_line().join(" ");
     let debugger = preset(wanted.tool);
-    // Before anybody is asked: the peer asks again, for any port.
-    if wanted.port != 0 && p2pdbg_net::listening::seen_on(wanted.port) {
+    // Before anybody is asked: the peer asks again, for any port. The port may be this very program's debugger's.
+    if wanted.port != 0
+        && p2pdbg_net::listening::seen_on(wanted.port)
+        && catalogue::Listening::now().port_of(&process, debugger) != Some(wanted.port)
+    {
         return Err(Refusal::PortTaken(wanted.port));
     }
     if !consent.ask(wanted.pid, command.clone(), debugger).await {

@@ -129,6 +129,42 @@ mod tests {
     }
 
     #[test]
+    fn process_with_a_title_is_known_by_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = directory.path().join("node");
+        // Of a system whose tools are one file it looks at the name that it is called by.
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        std::fs::copy(shell, &node).unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        use std::os::unix::process::CommandExt;
+        let mut child = Command::new(&node)
+            .arg0("next-server (v15)")
+            .args([
+                "-c",
+                "read -r line; exit 0 # a second command, or it becomes the first",
+            ])
+            .env("NODE_OPTIONS", format!("--inspect={}", address.port()))
+            .stdin(std::process::Stdio::piped())
+            .stdout(OwnedFd::from(socket))
+            .spawn()
+            .unwrap();
+        let title = |child: &std::process::Child| {
+            process::find(child.id())?.command_line().first().cloned()
+        };
+        while title(&child).is_none_or(|title| title != "next-server (v15)") {
+            std::thread::yield_now();
+        }
+        let mut sockets = listening::all();
+        sockets.retain(|socket| socket.address == address);
+        let found = debuggers(&sockets);
+        let pid = child.id();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((found[0].debugger, found[0].pid), (Preset::Node, pid));
+    }
+
+    #[test]
     fn process_that_is_no_debugger_is_told_without_a_look_at_the_sockets() {
         let socket = |port| ListeningSocket {
             address: ([127, 0, 0, 1], port).into(),

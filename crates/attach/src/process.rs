@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs, path::PathBuf};
 
 use p2pdbg_debugger::Preset;
-use procfs::process::{self, FDTarget};
+use procfs::process::{self, FDTarget, MMapPath};
 use rustix::process::Signal;
 
 /// The longest word of a command line that is kept, in bytes.
@@ -51,14 +51,24 @@ impl Process {
     }
 
     /// Its command line, and behind it as `NAME=WORD` those of the variables by which a debugger in it may have been
-    /// told what to do: a container's image often sets them.
+    /// told what to do: a container's image often sets them. The program is named by its file where its own name for
+    /// itself is none that a debugger is known by: many set a title in place of their command line (`process.title` of
+    /// node, setproctitle of Python).
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words = self.command_line();
+        let listens = || {
+            let all = Preset::ALL.into_iter();
+            all.filter_map(|preset| preset.debugger().listens)
+        };
+        let is_known = |program: &str| listens().any(|listens| listens.is_program(program));
+        if let Some(first) = words.first_mut().filter(|first| !is_known(first.as_str())) {
+            let file = self
+                .executable_name()
+                .filter(|name| is_known(name.as_str()));
+            *first = file.unwrap_or_else(|| std::mem::take(first));
+        }
         let program = words.first().map_or("", String::as_str);
-        let listens = Preset::ALL
-            .into_iter()
-            .filter_map(|preset| preset.debugger().listens);
-        let names = listens.filter(|listens| listens.is_program(program));
+        let names = listens().filter(|listens| listens.is_program(program));
         let names: Vec<&str> = names
             .flat_map(|listens| listens.variables)
             .copied()
@@ -122,6 +132,22 @@ impl Process {
             Some(text) => Some(PathBuf::from(text)),
             None => Some(path),
         }
+    }
+
+    /// The files that it has in its memory, such as its libraries, each once or more often.
+    pub(crate) fn mapped_files(&self) -> Vec<PathBuf> {
+        let maps = self.0.maps().into_iter().flatten();
+        let file = |map: process::MemoryMap| match map.pathname {
+            MMapPath::Path(path) => Some(path),
+            _ => None,
+        };
+        maps.filter_map(file).collect()
+    }
+
+    /// The name of the executable file; none if it is no text.
+    pub(crate) fn executable_name(&self) -> Option<String> {
+        let executable = self.executable()?;
+        executable.file_name()?.to_str().map(str::to_owned)
     }
 
     /// The executable file itself, wherever it is.

@@ -1,31 +1,27 @@
 //! debugpy's messages, spared the wait for an acknowledgement.
 //!
-//! `debugpy --listen` is two processes: the debugger in the program, and an adapter that the IDE dials. Between them
-//! is a connection over loopback, on which the debugger writes each message in two pieces, its header and its body
-//! (`pydevd_net_command.py`, debugpy 1.8.22). It leaves Nagle's algorithm on, so the body waits for the
-//! acknowledgement of the header, and the adapter's kernel puts that off for 40 ms: 0.2 s for a step and the views
-//! after it.
+//! The debugger in the program has a connection to its adapter ([`crate::adapters`]), on which it writes each message
+//! in two pieces, its header and its body (`pydevd_net_command.py`, debugpy 1.8.22). It leaves Nagle's algorithm on, so
+//! the body waits for the acknowledgement of the header, and the adapter's kernel puts that off for 40 ms: 0.2 s for a
+//! step and the views after it.
 //!
 //! So that algorithm is switched off, from here: the kernel gives a process a second descriptor of another's socket
 //! (`pidfd_getfd`), if it may trace that process. Nothing else of the program is touched, nor any socket but those
 //! that lead to the adapter. What is left out: programs that are neither this process' descendants nor attached to by
 //! it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    net::TcpStream,
-    os::fd::OwnedFd,
-};
+use std::{collections::HashMap, io, net::TcpStream, os::fd::OwnedFd};
 
-use p2pdbg_debugger::Preset;
 use p2pdbg_net::listening::{self, ConnectedSocket};
 use rustix::{
     fs::fstat,
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 
-use crate::process::{self, Process};
+use crate::{
+    adapters::adapters,
+    process::{self, Process},
+};
 
 /// How many ancestors of a process are looked at.
 const MOST_ANCESTORS: usize = 64;
@@ -88,28 +84,8 @@ pub(crate) fn send_at_once(port: u16, roots: &[(u32, u64)]) -> usize {
 fn ends_at_debuggees(port: u16) -> Vec<ConnectedSocket> {
     let mut sockets = listening::all();
     sockets.retain(|socket| socket.address.port() == port);
-    let adapter = crate::debuggers(&sockets)
-        .into_iter()
-        .find(|found| found.debugger == Preset::Debugpy);
-    let Some(adapter) = adapter.and_then(|adapter| process::find(adapter.pid)) else {
-        return Vec::new();
-    };
-    let connected = listening::connected();
-    other_ends(&adapter.sockets(), connected.iter().copied())
-}
-
-/// The ends of connections whose other end is one of these sockets. Each is looked at twice, however many a busy host
-/// has.
-fn other_ends(
-    its_own: &HashSet<u64>,
-    connected: impl Iterator<Item = ConnectedSocket> + Clone,
-) -> Vec<ConnectedSocket> {
-    let is_its_own = |end: &ConnectedSocket| its_own.contains(&end.inode);
-    let own = connected.clone().filter(is_its_own);
-    let other: HashSet<_> = own.map(|end| (end.remote, end.local)).collect();
-    let leads_to_it =
-        |end: &ConnectedSocket| !is_its_own(end) && other.contains(&(end.local, end.remote));
-    connected.filter(leads_to_it).collect()
+    let adapter = adapters(&sockets).into_iter().next();
+    adapter.map_or_else(Vec::new, |adapter| adapter.debuggees)
 }
 
 /// Whether a process is one of `roots`, or descends from one or from this one. A number may belong to another process
@@ -158,70 +134,10 @@ fn set(process: &OwnedFd, descriptor: i32, inode: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::Cell,
-        fs,
-        net::TcpListener,
-        os::unix::process::CommandExt,
-        process::{Child, Command, Stdio},
-    };
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
-
-    /// Connections of a test, of which each takes two of the 1,024 descriptors that it may have.
-    const CONNECTIONS: usize = 400;
-
-    /// An adapter by its command line, which listens and has a connection, and the debuggee's end of that.
-    struct Pair {
-        port: u16,
-        adapter: Child,
-        debuggee: TcpStream,
-        _dir: tempfile::TempDir,
-    }
-
-    impl Pair {
-        fn new(name: &str) -> Self {
-            let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
-            let (for_ides, for_debuggees) = (bind(), bind());
-            let port = for_ides.local_addr().unwrap().port();
-            let debuggee = TcpStream::connect(for_debuggees.local_addr().unwrap()).unwrap();
-            let (accepted, _) = for_debuggees.accept().unwrap();
-            let dir = tempfile::tempdir().unwrap();
-            let file = dir.path().join(name).join(port.to_string());
-            fs::create_dir(file.parent().unwrap()).unwrap();
-            fs::write(&file, "").unwrap();
-            let adapter = Command::new("tail")
-                .arg0("python3")
-                .arg("-f")
-                .arg(file)
-                .stdin(OwnedFd::from(for_ides))
-                .stdout(OwnedFd::from(accepted))
-                .spawn()
-                .unwrap();
-            Self {
-                port,
-                adapter,
-                debuggee,
-                _dir: dir,
-            }
-        }
-
-        /// The debuggee's end, for a process to have.
-        fn end(&self) -> OwnedFd {
-            self.debuggee.try_clone().unwrap().into()
-        }
-    }
-
-    impl Drop for Pair {
-        fn drop(&mut self) {
-            end(&mut self.adapter);
-        }
-    }
-
-    fn end(child: &mut Child) {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    use crate::adapters::tests::{Pair, end};
 
     fn program(socket: OwnedFd) -> Child {
         let mut command = Command::new("tail");
@@ -249,32 +165,6 @@ mod tests {
         assert!(looks.ended(5678), "for both of the words meanwhile");
         assert!(!looks.ended(5678) && !looks.ended(5679));
         assert!(looks.begin(5678));
-    }
-
-    #[test]
-    fn each_connection_of_the_host_is_looked_at_twice() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections: Vec<_> = (0..CONNECTIONS)
-            .map(|_| {
-                let dialled = TcpStream::connect(address).unwrap();
-                (dialled, listener.accept().unwrap().0)
-            })
-            .collect();
-        let inode = |socket: &TcpStream| fstat(socket).unwrap().st_ino;
-        let own = connections.iter().map(|(_, accepted)| inode(accepted));
-        let connected = listening::connected();
-        let looks = Cell::new(0);
-        let looked_at = connected
-            .iter()
-            .copied()
-            .inspect(|_| looks.set(looks.get() + 1));
-        let found = other_ends(&own.collect(), looked_at);
-        let found: HashSet<u64> = found.iter().map(|end| end.inode).collect();
-        let other = connections.iter().map(|(dialled, _)| inode(dialled));
-        assert_eq!(found, other.collect());
-        assert!(connected.len() >= 2 * CONNECTIONS);
-        assert_eq!(looks.get(), 2 * connected.len());
     }
 
     #[test]

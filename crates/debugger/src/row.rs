@@ -41,8 +41,8 @@ pub struct Debugger {
 /// `NAME=WORD` those of the variables by which it was told more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listens {
-    /// How the file name of its program begins.
-    pub program: &'static str,
+    /// How the file name of its program begins, each way that it may.
+    pub programs: &'static [&'static str],
     /// What one of its words contains; nothing where the program is the debugger itself.
     pub argument: &'static str,
     /// The variables in which it may have been told what else stands in the command line.
@@ -68,7 +68,7 @@ impl Listens {
     /// Whether this, the first word of a command line, is its program.
     pub fn is_program(&self, word: &str) -> bool {
         let name = word.rsplit('/').next().unwrap_or_default();
-        name.starts_with(self.program)
+        self.programs.iter().any(|begin| name.starts_with(begin))
     }
 }
 

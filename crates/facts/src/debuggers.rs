@@ -26,7 +26,7 @@ pub(super) fn found(command: Option<&OsStr>) -> Vec<String> {
                 .filter_map(|name| on_path(name.as_ref())),
         );
     for interpreter in interpreters {
-        let packages = packages_of(&interpreter);
+        let packages = packages_of(&interpreter, user_base().as_deref());
         if !packages.is_empty() {
             found = packages;
             break;
@@ -66,23 +66,29 @@ pub fn on_path(program: &OsStr) -> Option<PathBuf> {
         .find(|file| file.is_file() || file.with_extension("exe").is_file())
 }
 
-/// Whether a Python interpreter has this debugger among its packages.
-pub fn python_package(interpreter: &Path, package: &str) -> bool {
-    let is_it = |found: &String| found.split(' ').next() == Some(package);
-    packages_of(interpreter).iter().any(is_it)
+/// Where `pip install --user` puts packages, as Python's `site` has it.
+fn user_base() -> Option<PathBuf> {
+    let told = env::var_os("PYTHONUSERBASE").filter(|told| !told.is_empty());
+    let usual = || env::home_dir().map(|home| home.join(".local"));
+    told.map(PathBuf::from).or_else(usual)
 }
 
-/// The debuggers among the packages of a Python interpreter, which lie beside it in `lib`.
-fn packages_of(interpreter: &Path) -> Vec<String> {
+/// The debuggers among the packages of a Python interpreter, which lie beside it in `lib`; of the system's also among
+/// those that its administrator has added, in `local/lib`, and this user's.
+fn packages_of(interpreter: &Path, user_base: Option<&Path>) -> Vec<String> {
     let Some(prefix) = interpreter.parent().and_then(Path::parent) else {
         return Vec::new();
     };
+    let is_environment = prefix.join("pyvenv.cfg").is_file();
+    let user_base = user_base.filter(|_| !is_environment);
     let is_python = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("python")
     };
-    let libraries = entries(&prefix.join("lib"))
-        .into_iter()
+    let places = [prefix.join("lib"), prefix.join("local/lib")].into_iter();
+    let libraries = places
+        .chain(user_base.map(|base| base.join("lib")))
+        .flat_map(|place| entries(&place))
         .filter(|path| is_python(path))
         .flat_map(|lib| [lib.join("site-packages"), lib.join("dist-packages")])
         .chain([prefix.join("Lib").join("site-packages")]);
@@ -129,9 +135,27 @@ mod tests {
         ] {
             fs::create_dir_all(packages.join(name)).unwrap();
         }
-        let mut found = packages_of(&dir.path().join("bin/python"));
+        let mut found = packages_of(&dir.path().join("bin/python"), None);
         found.sort();
         assert_eq!(found, ["debugpy 1.8.22", "pydevd-pycharm 263.1"]);
-        assert!(packages_of(Path::new("python")).is_empty());
+        assert!(packages_of(Path::new("python"), None).is_empty());
+    }
+
+    #[test]
+    fn packages_that_the_administrator_or_the_user_has_added_are_found_and_not_in_an_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let user = tempfile::tempdir().unwrap();
+        for packages in [
+            dir.path()
+                .join("local/lib/python3.11/dist-packages/debugpy-1.8.20.dist-info"),
+            user.path()
+                .join("lib/python3.11/site-packages/ptvsd-4.3.2.dist-info"),
+        ] {
+            fs::create_dir_all(packages).unwrap();
+        }
+        let packages = || packages_of(&dir.path().join("bin/python3"), Some(user.path()));
+        assert_eq!(packages(), ["debugpy 1.8.20", "ptvsd 4.3.2"]);
+        fs::write(dir.path().join("pyvenv.cfg"), "").unwrap();
+        assert_eq!(packages(), ["debugpy 1.8.20"]);
     }
 }

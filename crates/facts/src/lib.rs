@@ -17,7 +17,7 @@ use std::{env, ffi::OsStr, path::Path};
 use p2pdbg_proto::facts::{Facts, MAX_DEBUGGERS, MAX_TEXT};
 use serde::{Deserialize, Serialize};
 
-pub use debuggers::{on_path, python_package};
+pub use debuggers::on_path;
 pub use git::GitCheckout;
 pub use host_path::{HostPath, NotAHostPath};
 pub use roots::{SourceRoots, by_its_name, default_root, holds_home, real_path, working_directory};

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import importlib
 import importlib.util
 import inspect
 import socket
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any, Protocol
 
 from ._endpoint import Endpoint
+from ._ready import global_debugger, ready_within
+
+
+#: How long the port is waited for that another process has, in seconds.
+_PATIENCE = 10.0
+
+#: Between two tries, in seconds.
+_LOOK = 0.1
+
+#: What debugpy says of such a port, on Linux, on others and on Windows.
+_IN_USE = (f"[Errno {errno.EADDRINUSE}]", "in use", "[WinError 10048]")
 
 
 class NoDebugger(ImportError):
@@ -37,12 +51,19 @@ class Debugpy:
 
     def __init__(self) -> None:
         self._debugpy: Any = importlib.import_module("debugpy")
+        #: Another process has the port, as was seen and said; it is not waited for at each call.
+        self._is_taken = False
 
     def attach(self, where: Endpoint, timeout: float | None) -> bool:
         # In a process that the debugger has followed, the way to the IDE is the parent's.
-        if _pydevd() is None:
+        if global_debugger() is None:
             at = (where.host, where.port)
-            (self._debugpy.connect if where.mode == "connect" else self._debugpy.listen)(at)
+            if where.mode == "connect":
+                met = ready_within(timeout, lambda: self._debugpy.connect(at))
+            else:
+                met = self._listen(at, timeout)
+            if not met:
+                return False
         _send_at_once()
         cancel = threading.Timer(timeout or 0, self._debugpy.wait_for_client.cancel)
         cancel.daemon = True
@@ -54,8 +75,32 @@ class Debugpy:
             cancel.cancel()
         return self.attached()
 
+    def _listen(self, at: tuple[str, int], timeout: float | None) -> bool:
+        """Listens there; whether it could. A worker that this one replaces has the port until its IDE has gone."""
+        patience = 0 if self._is_taken else _PATIENCE if timeout is None else min(timeout, _PATIENCE)
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._debugpy.listen(at)
+                return True
+            except RuntimeError as error:
+                if not any(sign in str(error) for sign in _IN_USE):
+                    raise
+            if time.monotonic() >= until:
+                break
+            time.sleep(_LOOK)
+        if not self._is_taken:
+            self._is_taken = True
+            print(
+                f"p2pdbg: another process of this program has port {at[1]}: start one worker, or run p2pdbg listen "
+                "debugpy-connect beside the IDE",
+                file=sys.stderr,
+                flush=True,
+            )
+        return False
+
     def attached(self) -> bool:
-        return _pydevd() is not None and bool(self._debugpy.is_client_connected())
+        return global_debugger() is not None and bool(self._debugpy.is_client_connected())
 
     def pause(self, frame: FrameType) -> None:
         # `debugpy.breakpoint` would pause in the function that calls it, which is ours.
@@ -73,11 +118,11 @@ class Pydevd:
         self._where = where
 
     def attach(self, where: Endpoint, timeout: float | None) -> bool:
-        self._settrace(suspend=False, patch_multiprocessing=True)
-        return self.attached()
+        settrace = functools.partial(self._settrace, suspend=False, patch_multiprocessing=True)
+        return ready_within(timeout, settrace) and self.attached()
 
     def attached(self) -> bool:
-        debugger = _pydevd()
+        debugger = global_debugger()
         return debugger is not None and not getattr(debugger, "pydb_disposed", False)
 
     def pause(self, frame: FrameType) -> None:
@@ -91,18 +136,12 @@ class Pydevd:
         self._pydevd.settrace(self._where.host, port=self._where.port, **arguments)
 
 
-def _pydevd() -> Any:
-    """The debugger inside this process, which both packages bring; None if it has not been started."""
-    module = sys.modules.get("pydevd")
-    return module.get_global_debugger() if module is not None else None
-
-
 def _send_at_once() -> None:
     """Switches Nagle's algorithm off on the debugger's own connection.
 
     debugpy writes each message in two pieces, header and body. To its adapter, where it listens, the second would wait
     until the first is acknowledged, which the system puts off for 40 ms: 0.2 s for each step."""
-    connection = getattr(getattr(_pydevd(), "writer", None), "sock", None)
+    connection = getattr(getattr(global_debugger(), "writer", None), "sock", None)
     if isinstance(connection, socket.socket):
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

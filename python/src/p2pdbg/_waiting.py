@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 
 from . import _debuggers
 from ._endpoint import Endpoint, enabled, endpoint
@@ -27,17 +28,28 @@ def wait_for_ide(
     has gone is waited for again. With ``timeout``, in seconds, it gives up and returns False.
 
     Processes that this one starts are debugged too, and have their IDE already when they call this: the workers of an
-    auto-reloader, say, however often they are replaced.
+    auto-reloader, say, however often they are replaced. Of several that call it and start none of each other, one
+    can listen at a time; for another it waits 10 s at the most, says so and returns False.
 
     Raises TunnelFailed, NoDebugger, NoExecutable, or what the debugger raises.
     """
     if not enabled():
         return False
-    with _attaching:
+    until = None if timeout is None else time.monotonic() + timeout
+
+    def left() -> float | None:
+        return None if until is None else max(0.0, until - time.monotonic())
+
+    # Another thread may wait already.
+    if not _attaching.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+        return False
+    try:
         if _debugger is not None and _debugger.attached():
             return True
-        where = endpoint() or start_tunnel(code, peer=peer, rendezvous=rendezvous, timeout=timeout)
-        return _attach(where, timeout)
+        where = endpoint() or start_tunnel(code, peer=peer, rendezvous=rendezvous, timeout=left())
+        return _attach(where, left())
+    finally:
+        _attaching.release()
 
 
 def break_here(*, timeout: float | None = None) -> None:

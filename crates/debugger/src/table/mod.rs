@@ -97,7 +97,7 @@ const DEBUGPY: Debugger = Debugger {
     is_debugpy: true,
     presence: Presence::PythonPackage("debugpy"),
     listens: Some(Listens {
-        program: "python",
+        programs: &["python", "pypy"],
         argument: "debugpy",
         variables: &[],
         port: ListeningPort::InCommandLine,
@@ -145,7 +145,7 @@ const PTVSD: Debugger = Debugger {
     is_debugpy: true,
     presence: Presence::PythonPackage("ptvsd"),
     listens: Some(Listens {
-        program: "python",
+        programs: &["python", "pypy"],
         argument: "ptvsd",
         variables: &[],
         port: ListeningPort::InCommandLine,
@@ -188,7 +188,7 @@ const GDBSERVER: Debugger = Debugger {
     is_debugpy: false,
     presence: Presence::Program("gdbserver"),
     listens: Some(Listens {
-        program: "gdbserver",
+        programs: &["gdbserver"],
         argument: "",
         variables: &[],
         port: ListeningPort::Any,
@@ -249,7 +249,7 @@ const LLDB: Debugger = Debugger {
     is_debugpy: false,
     presence: Presence::Program("lldb-server"),
     listens: Some(Listens {
-        program: "lldb-server",
+        programs: &["lldb-server"],
         argument: "",
         variables: &[],
         port: ListeningPort::Any,
@@ -299,7 +299,7 @@ const DELVE: Debugger = Debugger {
     is_debugpy: false,
     presence: Presence::Program("dlv"),
     listens: Some(Listens {
-        program: "dlv",
+        programs: &["dlv"],
         argument: "",
         variables: &[],
         port: ListeningPort::Any,
@@ -349,7 +349,7 @@ const JDWP: Debugger = Debugger {
     is_debugpy: false,
     presence: Presence::Program("java"),
     listens: Some(Listens {
-        program: "java",
+        programs: &["java"],
         argument: "jdwp",
         variables: &["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"],
         port: ListeningPort::InArgument,
@@ -393,7 +393,7 @@ const NODE: Debugger = Debugger {
     is_debugpy: false,
     presence: Presence::Program("node"),
     listens: Some(Listens {
-        program: "node",
+        programs: &["node"],
         argument: "inspect",
         variables: &["NODE_OPTIONS"],
         port: ListeningPort::InArgumentOrOwn(100),
@@ -440,7 +440,7 @@ const RDBG: Debugger = Debugger {
     is_debugpy: false,
     presence: Presence::Program("rdbg"),
     listens: Some(Listens {
-        program: "ruby",
+        programs: &["ruby"],
         // rdbg runs the program anew and tells it by variables.
         argument: "RUBY_DEBUG_PORT",
         variables: &["RUBY_DEBUG_PORT"],

@@ -41,6 +41,8 @@ fn process_that_listens_for_its_ide_is_known_by_its_command_line() {
     assert!(DEBUGPY.listens_as(&adapter, 5679));
     // That for the program's own processes.
     assert!(!DEBUGPY.listens_as(&adapter, 40_001) && !DEBUGPY.listens_as(&adapter, 567));
+    let of_pypy = line("/usr/bin/pypy3.10 /v/debugpy/adapter --port 5679");
+    assert!(DEBUGPY.listens_as(&of_pypy, 5679));
     let server = line("python app.py --port 5679");
     assert!(!DEBUGPY.listens_as(&server, 5679));
     let worker = line("/usr/bin/node --inspect=127.0.0.1:9229 --inspect-port=9230 app.js");

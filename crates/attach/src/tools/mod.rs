@@ -1,30 +1,32 @@
 //! Having a debugger attach to a process: each tool is run as its manual says, by its arguments and never by a shell.
 
+mod python;
+mod run;
+
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
-    process::Stdio,
+    path::Path,
     time::Duration,
 };
 
-use p2pdbg_base::{Descriptors, secret_variables};
+use p2pdbg_base::Descriptors;
 use p2pdbg_debugger::Preset;
-use p2pdbg_facts::{on_path, python_package};
+use p2pdbg_facts::on_path;
 use p2pdbg_net::listening;
-use p2pdbg_proto::attach::{MAX_WHY, Refusal, Tool};
+use p2pdbg_proto::attach::{Refusal, Tool};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
     net::{TcpListener, TcpStream},
-    process::{Child, Command},
-    time::{Instant, sleep, timeout},
+    process::Child,
+    time::{Instant, sleep},
 };
 
-use crate::{GoesOn, catalogue::port_of, preset, process::Process, ptrace_permission::may_trace};
-
-/// How long a tool may take. debugpy has gdb load a library into the program, which takes seconds on a busy host.
-const PATIENCE: Duration = Duration::from_secs(60);
+use self::{
+    python::{around_python, has_pydevd, has_remote_exec, is_being_debugged, with_debugpy},
+    run::{PATIENCE, command, failed, finish, last_words, missing, start},
+};
+use crate::{GoesOn, catalogue::Listening, preset, process::Process, ptrace_permission::may_trace};
 
 /// How long a program may take to open the port of its own debugger.
 const OPENING: Duration = Duration::from_secs(10);
@@ -34,9 +36,6 @@ const WAKING: Duration = Duration::from_secs(1);
 
 /// Between two looks whether a port is open.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// The first Python that lets debugpy in by itself (PEP 768); others need gdb.
-const REMOTE_EXEC: (u32, u32) = (3, 14);
 
 /// What goes on after a debugger has attached.
 pub(crate) enum Running {
@@ -101,10 +100,23 @@ async fn debugpy(
         return Ok((port, Running::Within));
     }
     opens_its_port_here(process)?;
+    if let Some(name) = around_python(process) {
+        let way = format!(
+            "debugpy.listen(5678) in its own code, behind debugpy.configure(python=\"python3\"): \
+             it is a Python inside {name} (--with gdbserver is for the C of it)"
+        );
+        return Err(Refusal::StartedWithout(way));
+    }
     may_trace(process)?;
-    let has_debugpy = |python: &PathBuf| python_package(python, "debugpy");
-    let mut pythons = pythons_of(process).into_iter();
-    let python = pythons.find(has_debugpy);
+    // What debugpy does first is to end the debugger that is there.
+    let had_pydevd = has_pydevd(process);
+    if had_pydevd && is_being_debugged(process) {
+        let why = "a debugger is in the program already, which has gone to its IDE by itself \
+                   (debugpy --connect, settrace) or awaits it at a port that cannot be seen; \
+                   end that session first, or use it";
+        return Err(failed(&why));
+    }
+    let python = with_debugpy(process, descriptors).await;
     let python = python.ok_or_else(|| missing("debugpy, in the program's Python"))?;
     if !has_remote_exec(process) && on_path("gdb".as_ref()).is_none() {
         return Err(missing(
@@ -112,12 +124,18 @@ async fn debugpy(
         ));
     }
     let port = free(port).await?;
-    let mut command = command(&python);
+    let mut command = python.command();
     command.args(["-m", "debugpy", "--listen"]);
     command.arg(format!("127.0.0.1:{port}"));
     command.args(["--pid", &process.pid().to_string()]);
     finish(command, descriptors).await?;
-    opened(|| Ok(is_open(port))).await?;
+    let opened = opened(|| Ok(is_open(port))).await;
+    opened.map_err(|refusal| match had_pydevd {
+        true => failed(
+            &"debugpy was in the program before, and listens once in a process; start that anew",
+        ),
+        false => refusal,
+    })?;
     Ok((port, Running::Within))
 }
 
@@ -133,6 +151,10 @@ async fn node(process: &Process) -> Result<(u16, Running), Refusal> {
     }
     let options = process.variable("NODE_OPTIONS").unwrap_or_default();
     let port = inspect_port(&process.command_line(), &options.to_string_lossy());
+    // As of a program that has node in it under another name.
+    if port != 0 && has_port(process, port) {
+        return Ok((port, Running::Within));
+    }
     // The inspector would not start, and say so nowhere but in the program's own output.
     if port != 0 && is_open(port) {
         return Err(Refusal::PortTaken(port));
@@ -296,85 +318,12 @@ async fn serve_gdb(gdb: TcpStream, pid: u32, descriptors: Descriptors) -> io::Re
     Ok(())
 }
 
-/// A tool, with none of what is this program's alone.
-fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    for variable in secret_variables::ALL {
-        command.env_remove(variable);
-    }
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-/// Starts a tool, with as many descriptors as it would have without this program.
-fn start(mut command: Command, descriptors: Descriptors) -> io::Result<Child> {
-    descriptors.start(|| command.spawn(), Child::id)
-}
-
-/// Runs a tool to its end.
-async fn finish(command: Command, descriptors: Descriptors) -> Result<(), Refusal> {
-    let mut child = start(command, descriptors).map_err(|error| failed(&error))?;
-    let stderr = child.stderr.take();
-    let run = async { tokio::join!(child.wait(), last_words(stderr)) };
-    match timeout(PATIENCE, run).await {
-        Ok((Ok(status), _)) if status.success() => Ok(()),
-        Ok((Ok(_), said)) => Err(failed(&said)),
-        Ok((Err(error), _)) => Err(failed(&error)),
-        Err(_) => Err(failed(&"it took too long")),
-    }
-}
-
-/// The end of what a tool says on standard error.
-async fn last_words(stderr: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stderr) = stderr else {
-        return String::new();
-    };
-    let (mut said, mut chunk) = (Vec::new(), vec![0; 4096]);
-    while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
-        said.extend_from_slice(&chunk[..length]);
-        let too_much = said.len().saturating_sub(MAX_WHY);
-        said.drain(..too_much);
-    }
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.trim().lines().rev().take(3).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("; ")
-}
-
-/// The Pythons that may be the program's, that of its environment first, and one of this host's at last.
-fn pythons_of(process: &Process) -> Vec<PathBuf> {
-    let command_line = process.command_line();
-    let first = command_line.first().map(PathBuf::from);
-    let named = first.filter(|path| path.components().count() > 1);
-    let directory = process.directory();
-    let named = named.and_then(|path| Some(directory?.join(path)));
-    let environment = process.variable("VIRTUAL_ENV");
-    let environment = environment.map(|path| PathBuf::from(path).join("bin/python"));
-    let here = ["python3", "python"].map(|name| on_path(name.as_ref()));
-    let all = [named, environment, process.executable()];
-    all.into_iter().chain(here).flatten().collect()
-}
-
 /// For a debugger that listens in the program itself: nothing is begun there whose port cannot be reached from here.
 fn opens_its_port_here(process: &Process) -> Result<(), Refusal> {
     match process.is_on_other_network() {
         true => Err(Refusal::Container),
         false => Ok(()),
     }
-}
-
-fn has_remote_exec(process: &Process) -> bool {
-    let executable = process.executable();
-    let name = executable.as_deref().and_then(Path::file_name);
-    let version = name.and_then(|name| name.to_str()?.strip_prefix("python"));
-    let version = version.and_then(|version| {
-        let (major, minor) = version.split_once('.')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    });
-    version.is_some_and(|version: (u32, u32)| version >= REMOTE_EXEC)
 }
 
 /// The port, if nothing has it, or one that nothing has.
@@ -397,9 +346,17 @@ fn is_open(port: u16) -> bool {
     listening::seen_on(port)
 }
 
+/// Whether it is this very process that listens on a port.
+fn has_port(process: &Process, port: u16) -> bool {
+    let mut sockets = listening::all();
+    sockets.retain(|socket| socket.address.port() == port);
+    let its_own = process.sockets();
+    sockets.iter().any(|socket| its_own.contains(&socket.inode))
+}
+
 /// The port at which a process awaits the IDE of its debugger.
 fn listens(process: &Process, tool: Tool) -> Option<u16> {
-    port_of(process, preset(tool), &listening::all())
+    Listening::now().port_of(process, preset(tool))
 }
 
 /// Waits until a process awaits the IDE of its debugger, for as long as there is hope for it.
@@ -438,38 +395,90 @@ fn pid_of(process: &Process) -> Result<Pid, Refusal> {
     pid.and_then(Pid::from_raw).ok_or(Refusal::Gone)
 }
 
-fn missing(what: &str) -> Refusal {
-    Refusal::Missing(what.to_owned())
-}
-
-fn failed(why: &dyn std::fmt::Display) -> Refusal {
-    let mut why = why.to_string();
-    while why.len() > MAX_WHY {
-        why.pop();
-    }
-    Refusal::Failed(why)
-}
-
 #[cfg(test)]
 mod tests {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use std::{fs, net::TcpListener, os::fd::OwnedFd, process::Command};
 
     use super::*;
+    use crate::process;
+
+    /// Waits until it is seen of a process.
+    fn once(child: &std::process::Child, is_so: impl Fn(&Process) -> bool) -> Process {
+        loop {
+            let process = process::find(child.id()).unwrap();
+            if is_so(&process) {
+                return process;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn end(mut child: std::process::Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// As a program that has node in it, whose words say nothing of that.
+    #[tokio::test]
+    async fn program_that_has_the_inspectors_port_itself_is_not_told_that_something_else_has() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let start = |input: std::process::Stdio| {
+            Command::new("sh")
+                .args(["-c", "trap : USR1; while :; do sleep 1; done"])
+                .env("NODE_OPTIONS", format!("--inspect-port={port}"))
+                .stdin(input)
+                .spawn()
+                .unwrap()
+        };
+        let children = [
+            start(OwnedFd::from(socket).into()),
+            start(std::process::Stdio::null()),
+        ];
+        let mut said = Vec::new();
+        for child in &children {
+            let process = once(child, |process| process.catches(Signal::USR1));
+            said.push(node(&process).await.map(|(port, _)| port));
+        }
+        children.into_iter().for_each(end);
+        assert_eq!(said, [Ok(port), Err(Refusal::PortTaken(port))]);
+    }
 
     #[tokio::test]
-    async fn tool_has_the_descriptors_that_this_program_was_started_with() {
-        let own = getrlimit(Resource::Nofile);
-        let before = own.current.unwrap() - 1;
-        let started_with = Rlimit {
-            current: Some(before),
-            ..own
-        };
-        setrlimit(Resource::Nofile, started_with).unwrap();
-        let descriptors = Descriptors::take_all();
-        let mut shell = command(Path::new("sh"));
-        shell.args(["-c", "ulimit -Sn >&2; exit 1"]);
-        let said = finish(shell, descriptors).await.unwrap_err();
-        assert_eq!(said, failed(&before));
+    async fn python_inside_another_program_is_refused_with_what_to_do_in_its_code() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = process::find(std::process::id()).unwrap().mapped_files();
+        let is_library = |file: &&std::path::PathBuf| file.to_string_lossy().contains("/libgcc_s");
+        let library = directory.path().join("libpython3.12.so.1.0");
+        fs::copy(own.iter().find(is_library).unwrap(), &library).unwrap();
+        let embedding = directory.path().join("embedding");
+        let uwsgi = directory.path().join("uwsgi");
+        for file in [&embedding, &uwsgi] {
+            fs::copy("/bin/sh", file).unwrap();
+        }
+        for (file, preloaded) in [(&embedding, library.as_path()), (&uwsgi, Path::new(""))] {
+            let child = Command::new(file)
+                .args(["-c", "while :; do sleep 1; done"])
+                .env("LD_PRELOAD", preloaded)
+                .spawn()
+                .unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let is_there = |process: &Process| {
+                let files = process.mapped_files();
+                process.executable_name().as_deref() == Some(name)
+                    && (preloaded == Path::new("") || files.iter().any(|file| file == preloaded))
+            };
+            let process = once(&child, is_there);
+            let said = debugpy(&process, 0, Descriptors::default()).await.err();
+            end(child);
+            let Some(Refusal::StartedWithout(way)) = said else {
+                panic!("{name}: {said:?}");
+            };
+            assert!(
+                way.contains("debugpy.configure") && way.contains(name),
+                "{way}"
+            );
+        }
     }
 
     #[test]
