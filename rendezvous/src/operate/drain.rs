@@ -1,4 +1,5 @@
-//! Draining: no new codes and sessions, own ones or other nodes', while those that there are go on until they end, or until a deadline.
+//! Draining: no new codes and sessions, own ones or other nodes', while those that there are go on until they end, or
+//! until a deadline.
 //!
 //! The operator begins it and may take it back; who runs the server awaits its end ([`Drain::ended`]) and stops then.
 //! What is refused meanwhile is the affair of the registry, and of the relay for sessions of other nodes; the hub tells
