@@ -10,8 +10,8 @@ use p2pdbg_proto::{
 
 use super::Whom;
 
-/// So many requests for a nameplate are remembered that the rendezvous owes an answer; it answers in order. An answer to
-/// one beyond is taken for one that nobody asked for.
+/// So many requests for a nameplate are remembered to which the rendezvous owes an answer; it answers in order. What
+/// answers one beyond is taken for one that nobody asked for.
 const OWED: usize = 32;
 
 /// The code, and how often it was tried.
@@ -69,7 +69,7 @@ impl OwnCode {
         let gives_claimed = self.asked.front() == Some(&Some(nameplate));
         let asked = self.asked.iter().position(|asked| *asked == own);
         match asked.filter(|_| !gives_claimed) {
-            // A claim that is worth nothing is answered by a new one. What was asked before and is not answered is lost.
+            // A claim that is worth nothing is answered by a new one. What was asked before is lost.
             Some(asked) => {
                 self.asked.drain(..=asked);
                 true

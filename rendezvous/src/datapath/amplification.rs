@@ -120,8 +120,8 @@ impl Unproved {
             table.usual = table.usual.max(table.accounts.len().saturating_mul(2));
         }
         let first = Load::one(FIRST).on_wire(remote);
-        // What has come counts here, and no more there. What has counted at an account that there was, or has been spent
-        // since it came, is not given anew: a first datagram that fails its decryption begins an attempt too, and would
+        // What has come counts here, and no more there. What has counted at an account that there was, or has been
+        // spent since, is not given anew: a first datagram that fails its decryption begins an attempt too, and would
         // earn twice. A peer whose credit another has spent says its hello again, which counts here.
         let credit = table.others.credit(remote);
         let came = (*credit / TIMES).min(first * HELLO);

@@ -74,8 +74,8 @@ impl Drain {
         until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// Waits until it has begun and either no session is left, its own or another node's that it relays, nor a peer that
-    /// is sent on, or the deadline has come.
+    /// Waits until it has begun and either no session is left, its own or another node's, nor a peer that is sent on,
+    /// or the deadline has come.
     pub(crate) async fn ended(&self) {
         loop {
             match self.left(Instant::now()) {
