@@ -144,8 +144,9 @@ async fn main() -> ExitCode {
 
 /// Begins to serve, with what a process before this one has left.
 async fn start(cli: &Cli, config: ServerConfig) -> Result<(Server, Signals), ExitCode> {
-    // Watched from the start, so that a signal during start-up is not lost.
-    let signals = Signals::watch().map_err(|error| {
+    // Watched from the start, so that a signal during start-up is not lost, nor ends what it does not mean to.
+    #[cfg_attr(not(unix), expect(unused_mut))]
+    let mut signals = Signals::watch().map_err(|error| {
         let message = format!("cannot watch for signals: {error}");
         fail(cli, "internal", &message)
     })?;
@@ -156,8 +157,8 @@ async fn start(cli: &Cli, config: ServerConfig) -> Result<(Server, Signals), Exi
     let server = Server::start_with(config, inheritance).await;
     let server = server.map_err(|error| fail(cli, code_of(&error), &error.to_string()))?;
     #[cfg(unix)]
-    if let Err(error) = reload_on_hangup(server.operator().clone()) {
-        tracing::warn!(%error, "cannot watch for SIGHUP");
+    if let Some(hangup) = signals.take_hangup() {
+        reload_at_each(hangup, server.operator().clone());
     }
     announce(cli, &server);
     service_manager::tell(News::Ready);
@@ -185,13 +186,17 @@ async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quie
                     () = service_manager::be_watched(&operator) => continue,
                 };
                 match successor {
-                    Ok(program) => return become_successor(cli, server, &program).await,
+                    Ok(program) => {
+                        let status = become_successor(cli, server, signals, &program).await;
+                        quiet.say_what_was_left_out();
+                        return status;
+                    }
                     Err(why) => eprintln!("p2pdbg-rendezvous: not upgraded: {why}"),
                 }
             }
         }
     }
-    let status = stop(cli, server, signals).await;
+    let status = stop(cli, server.shutdown(), signals).await;
     quiet.say_what_was_left_out();
     status
 }
@@ -204,8 +209,8 @@ fn broken(cli: &Cli, part: &str) -> ! {
     std::process::exit(drivers::BROKEN)
 }
 
-/// Stops gracefully, or at once if it is told to once more.
-async fn stop(cli: &Cli, server: Server, mut signals: Signals) -> ExitCode {
+/// Stops gracefully, once the server has taken its leave, or at once if it is told to once more.
+async fn stop(cli: &Cli, leave: impl Future<Output = ()>, mut signals: Signals) -> ExitCode {
     service_manager::tell(News::Stopping);
     if cli.json {
         print_event(&Event::Stopping);
@@ -213,7 +218,7 @@ async fn stop(cli: &Cli, server: Server, mut signals: Signals) -> ExitCode {
         eprintln!("p2pdbg-rendezvous: stopping");
     }
     tokio::select! {
-        () = server.shutdown() => {}
+        () = leave => {}
         () = signals.stop() => {
             eprintln!("p2pdbg-rendezvous: ended at once, before all peers had taken leave");
         }
@@ -259,11 +264,28 @@ async fn successor() -> Result<PathBuf, String> {
     }
 }
 
-/// Goes on as the program that lies where this one was started from. Comes back only if that fails.
-async fn become_successor(cli: &Cli, server: Server, program: &Path) -> ExitCode {
+/// Goes on as the program that lies where this one was started from. Comes back only if that fails, or if it is told to
+/// stop while its peers take leave: the successor would never hear of that.
+async fn become_successor(
+    cli: &Cli,
+    server: Server,
+    mut signals: Signals,
+    program: &Path,
+) -> ExitCode {
     service_manager::tell(News::Reloading);
+    let mut leaving = std::pin::pin!(server.hand_over());
+    let handover = tokio::select! {
+        // The signal first, as long as there is a choice.
+        biased;
+        () = signals.stop() => None,
+        handover = &mut leaving => Some(handover),
+    };
+    let Some(handover) = handover else {
+        let leave = async { drop(leaving.await) };
+        return stop(cli, leave, signals).await;
+    };
     let args: Vec<_> = std::env::args_os().skip(1).collect();
-    let error = server.hand_over().await.execute(program, &args);
+    let error = handover.execute(program, &args);
     fail(
         cli,
         "internal",
@@ -273,10 +295,7 @@ async fn become_successor(cli: &Cli, server: Server, program: &Path) -> ExitCode
 
 /// Reads the keys again at each SIGHUP.
 #[cfg(unix)]
-fn reload_on_hangup(operator: Operator) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut hangup = signal(SignalKind::hangup())?;
+fn reload_at_each(mut hangup: tokio::signal::unix::Signal, operator: Operator) {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             match operator.reload().await {
@@ -285,7 +304,6 @@ fn reload_on_hangup(operator: Operator) -> io::Result<()> {
             }
         }
     });
-    Ok(())
 }
 
 fn announce(cli: &Cli, server: &Server) {

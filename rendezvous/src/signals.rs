@@ -1,5 +1,5 @@
-//! What the operating system tells the process to do, but for SIGHUP: that one has the keys read again, by a task of
-//! its own in `main.rs`.
+//! What the operating system tells the process to do. SIGHUP, which has the keys read again by a task of its own in
+//! `main.rs`, is watched from the same moment on: one that nobody watches ends the process.
 
 use std::io;
 
@@ -18,6 +18,7 @@ pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     upgrade: tokio::signal::unix::Signal,
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -33,7 +34,13 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             upgrade: signal(SignalKind::user_defined2())?,
+            hangup: Some(signal(SignalKind::hangup())?),
         })
+    }
+
+    /// The SIGHUPs since this began to watch, for who heeds them; the first time it is asked.
+    pub(crate) fn take_hangup(&mut self) -> Option<tokio::signal::unix::Signal> {
+        self.hangup.take()
     }
 
     pub(crate) async fn next(&mut self) -> Signal {

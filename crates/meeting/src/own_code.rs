@@ -1,6 +1,6 @@
 //! The code by which this end pairs: a listener's, which it makes, or a connector's, which a person typed.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use p2pdbg_pairing::{Attempts, Burns, CodeFate, Failure};
 use p2pdbg_proto::{
@@ -9,6 +9,10 @@ use p2pdbg_proto::{
 };
 
 use super::Whom;
+
+/// So many requests for a nameplate are remembered to which the rendezvous owes an answer; it answers in order. What
+/// answers one beyond is taken for one that nobody asked for.
+const OWED: usize = 32;
 
 /// The code, and how often it was tried.
 #[derive(Default)]
@@ -21,8 +25,9 @@ pub(super) struct OwnCode {
     burns: Burns,
     /// Until when it makes no other.
     not_before: Option<Instant>,
-    /// Whether a nameplate has been asked for on this connection and was neither given nor refused yet.
-    asked: bool,
+    /// What was asked for on this connection and was neither given nor refused yet, in order: the nameplate that was
+    /// claimed, or none for a new one.
+    asked: VecDeque<Option<Nameplate>>,
 }
 
 impl OwnCode {
@@ -55,6 +60,25 @@ impl OwnCode {
     pub(super) fn request(&self) -> ToRendezvous {
         let claim = self.claim.clone();
         ToRendezvous::Listen { claim }
+    }
+
+    /// The rendezvous says that it has given this nameplate; whether this listener has asked for it. A rendezvous that
+    /// gives one unasked, or late for what was given up meanwhile, would have it show one code after the other.
+    pub(super) fn is_asked_for(&mut self, nameplate: Nameplate) -> bool {
+        let own = self.nameplate();
+        let gives_claimed = self.asked.front() == Some(&Some(nameplate));
+        let asked = self.asked.iter().position(|asked| *asked == own);
+        match asked.filter(|_| !gives_claimed) {
+            // A claim that is worth nothing is answered by a new one. What was asked before is lost.
+            Some(asked) => {
+                self.asked.drain(..=asked);
+                true
+            }
+            None => {
+                self.asked.pop_front();
+                own == Some(nameplate)
+            }
+        }
     }
 
     /// The rendezvous has given this nameplate to this listener; the new code, if it is not the one that there was.
@@ -113,20 +137,42 @@ impl OwnCode {
     /// These messages are about to be sent: leaves out a second request for a new nameplate, which would bring a second
     /// one.
     pub(super) fn is_asked_twice(&mut self, message: &ToRendezvous) -> bool {
-        is_for_new(message) && std::mem::replace(&mut self.asked, true)
+        let Some(asked) = asked_by(message) else {
+            return false;
+        };
+        if asked.is_none() && self.asked.contains(&None) {
+            return true;
+        }
+        if self.asked.len() < OWED {
+            self.asked.push_back(asked);
+        }
+        false
     }
 
     /// These were sent right after the hello of a new connection.
     pub(super) fn on_link_up(&mut self, told: &[ToRendezvous]) {
-        self.asked = told.iter().any(is_for_new);
+        self.asked = told.iter().filter_map(asked_by).take(OWED).collect();
     }
 
-    /// A request for a nameplate was answered, or its connection is gone.
-    pub(super) fn on_answered(&mut self) {
-        self.asked = false;
+    /// The connection is gone, and what was asked for on it.
+    pub(super) fn on_link_down(&mut self) {
+        self.asked.clear();
+    }
+
+    /// A request for this nameplate, or for a new one, was refused.
+    pub(super) fn on_refused(&mut self, nameplate: Option<Nameplate>) {
+        // A refusal that answers nothing says that the code has expired.
+        let answered = self.asked.iter().position(|asked| *asked == nameplate);
+        if let Some(answered) = answered {
+            self.asked.remove(answered);
+        }
     }
 }
 
-fn is_for_new(message: &ToRendezvous) -> bool {
-    matches!(message, ToRendezvous::Listen { claim: None })
+/// Which nameplate this message claims, or that it asks for a new one.
+fn asked_by(message: &ToRendezvous) -> Option<Option<Nameplate>> {
+    match message {
+        ToRendezvous::Listen { claim } => Some(claim.as_ref().map(|claim| claim.nameplate)),
+        _ => None,
+    }
 }

@@ -189,7 +189,11 @@ impl Hub {
                 Vec::new()
             }
             Event::Keys(keys) => self.set_keys(keys),
-            Event::Drain(until) => self.registry.drain(now(), until),
+            Event::Drain(until) => {
+                // The datapath never waits for the hub, so this cannot wait for ever.
+                let _ = self.datapath.send(Command::Drain(until.is_some())).await;
+                self.registry.drain(now(), until)
+            }
             Event::Report(reply) => {
                 // Who asked may have gone.
                 let findings = self.self_check.findings().to_vec();

@@ -4,7 +4,7 @@
 //! and so do the datagrams. What comes back waits in an [`Outbox`], which the datapath drops when the leg has gone.
 //! Reading stops while the datapath is busy, so that TCP slows the member down; writing never slows anybody else.
 
-use std::{io, net::IpAddr, sync::atomic::Ordering, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use p2pdbg_proto::{
@@ -48,7 +48,8 @@ pub(crate) async fn carry<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = StreamId(legs.next.fetch_add(1, Ordering::Relaxed));
+    // Dropped with this, wherever it is then, it tells the datapath.
+    let mut stream = legs.open();
     let exported =
         tls.get_ref()
             .1
@@ -57,11 +58,11 @@ pub(crate) async fn carry<S>(
     let mut reader = Packets::new(Patient::new(reader, lobby.limits.idle));
     let join = timeout(lobby.limits.greeting_within, reader.join()).await;
     let (Ok(exported), Ok(Ok(join))) = (exported, join) else {
-        tracing::debug!(stream = stream.0, "no leg was asked for");
+        tracing::debug!(stream = stream.id.0, "no leg was asked for");
         return lobby.tallies.tcp_failed.add(1);
     };
     let leg = join.leg;
-    let asked = legs.ask(stream, ip, join, exported, lobby.limits.leg_queue_bytes);
+    let asked = stream.ask(ip, join, exported, lobby.limits.leg_queue_bytes);
     let Some((answer, backlog)) = asked.await else {
         return;
     };
@@ -70,9 +71,9 @@ pub(crate) async fn carry<S>(
         place.greeted();
     }
     if bound && write_frame(&mut writer, &answer).await.is_ok() {
-        tracing::debug!(stream = stream.0, "a leg is bound over TCP");
+        tracing::debug!(stream = stream.id.0, "a leg is bound over TCP");
         let orphaned = pass_on(
-            stream,
+            stream.id,
             &mut reader,
             backlog,
             &mut writer,
@@ -86,7 +87,7 @@ pub(crate) async fn carry<S>(
         lobby.tallies.tcp_failed.add(1);
         let _ = write_frame(&mut writer, &answer).await;
     }
-    legs.end(stream).await;
+    drop(stream);
     close_gently(reader.inner, writer).await;
 }
 

@@ -111,7 +111,7 @@ impl Unproved {
         }
     }
 
-    /// An attempt has begun at an address, with one datagram at least.
+    /// An attempt has begun at an address, by datagrams that have been [`received`](Self::received) already.
     pub(crate) fn begin(&self, now: Instant, remote: SocketAddr) -> Attempt {
         let mut table = self.lock();
         if table.accounts.len() >= table.usual {
@@ -120,9 +120,11 @@ impl Unproved {
             table.usual = table.usual.max(table.accounts.len().saturating_mul(2));
         }
         let first = Load::one(FIRST).on_wire(remote);
-        // What has come counts here, and no more there.
+        // What has come counts here, and no more there. What has counted at an account that there was, or has been
+        // spent since, is not given anew: a first datagram that fails its decryption begins an attempt too, and would
+        // earn twice. A peer whose credit another has spent says its hello again, which counts here.
         let credit = table.others.credit(remote);
-        let came = (*credit / TIMES).clamp(first, first * HELLO);
+        let came = (*credit / TIMES).min(first * HELLO);
         *credit = credit.saturating_sub(came * TIMES);
         let account = table.account(now, remote);
         account.received += came;
@@ -261,6 +263,34 @@ mod tests {
         all.count() * Load::one(bytes).on_wire(remote)
     }
 
+    /// An attempt, and the datagram by which it begins.
+    fn begin(unproved: &Unproved, remote: SocketAddr) -> Attempt {
+        let now = Instant::now();
+        unproved.received(now, remote, FIRST);
+        unproved.begin(now, remote)
+    }
+
+    #[test]
+    fn the_datagram_by_which_an_attempt_begins_counts_once_whatever_has_ended_or_been_sent_before()
+    {
+        let (unproved, remote) = unproved(1, 1);
+        let now = Instant::now();
+        // Those that fail their decryption end at once.
+        for _ in 0..10 {
+            drop(begin(&unproved, remote));
+        }
+        let _attempt = begin(&unproved, remote);
+        assert_eq!(sent(&unproved, now, remote, 1_200), 3 * 11 * 1_228);
+        // What a connection that claims to be there draws before the attempt is taken up.
+        let other = "192.0.2.2:1000".parse().unwrap();
+        unproved.received(now, other, FIRST);
+        let before = sent(&unproved, now, other, 1_200);
+        let _attempt = unproved.begin(now, other);
+        let behind = sent(&unproved, now, other, 1_200);
+        // One of them beyond what came.
+        assert_eq!([before, behind], [(3 + 1) * 1_228, 0]);
+    }
+
     #[test]
     fn an_address_that_is_not_proved_is_sent_three_times_what_came_with_the_headers() {
         let now = Instant::now();
@@ -280,7 +310,7 @@ mod tests {
     fn an_address_that_is_proved_is_sent_anything_while_its_connection_lasts() {
         let (unproved, remote) = unproved(1, 1);
         let now = Instant::now();
-        let (one, other) = (unproved.begin(now, remote), unproved.begin(now, remote));
+        let (one, other) = (begin(&unproved, remote), begin(&unproved, remote));
         assert_eq!(sent(&unproved, now, remote, 1_200), 6 * 1_228);
         one.prove();
         assert_eq!(sent(&unproved, now, remote, 1_200), 1_000 * 1_228);
@@ -318,7 +348,7 @@ mod tests {
     #[test]
     fn an_attempt_that_has_ended_is_held_to_its_account_for_its_last_words_and_forgotten() {
         let (unproved, remote) = unproved(1, 1);
-        drop(unproved.begin(Instant::now(), remote));
+        drop(begin(&unproved, remote));
         sent(&unproved, Instant::now(), remote, 1_200);
         assert!(!unproved.may_send(Instant::now(), remote, 1_200));
         unproved.lock().usual = 1;

@@ -13,6 +13,8 @@ pub(crate) enum Command {
     Open(SessionId, [LegGrant; 2], [Arc<LegMeter>; 2]),
     /// Open those of the session of another node that this ticket is for, until then.
     OpenGuest(Box<Ticket>, [Arc<LegMeter>; 2], Instant),
+    /// Let in no session of another node from now on, or let them in again. Those that there are go on.
+    Drain(bool),
     /// Close them, now or in a while.
     Close {
         session: SessionId,

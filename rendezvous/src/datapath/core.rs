@@ -56,6 +56,7 @@ impl Core {
                 let now = Instant::now();
                 self.relay.open_guest(now, *ticket, meters, until);
             }
+            Command::Drain(draining) => self.relay.drain(draining),
             Command::Close {
                 session,
                 linger: true,

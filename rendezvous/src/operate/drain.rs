@@ -1,7 +1,9 @@
-//! Draining: no new codes and sessions, while those that there are go on until they end, or until a deadline.
+//! Draining: no new codes and sessions, own ones or other nodes', while those that there are go on until they end, or
+//! until a deadline.
 //!
 //! The operator begins it and may take it back; who runs the server awaits its end ([`Drain::ended`]) and stops then.
-//! What is refused meanwhile is the registry's affair, which is told by the hub.
+//! What is refused meanwhile is the affair of the registry, and of the relay for sessions of other nodes; the hub tells
+//! both.
 
 use std::{
     sync::Arc,
@@ -72,7 +74,8 @@ impl Drain {
         until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// Waits until it has begun and either no session is left, nor a peer that is sent on, or the deadline has come.
+    /// Waits until it has begun and either no session is left, its own or another node's, nor a peer that is sent on,
+    /// or the deadline has come.
     pub(crate) async fn ended(&self) {
         loop {
             match self.left(Instant::now()) {
@@ -95,13 +98,29 @@ impl Drain {
 
     fn is_empty(&self) -> bool {
         let tallies = self.tallies.snapshot();
-        tallies.sessions == 0 && (!self.sends_on || tallies.peers == 0)
+        let no_session = tallies.sessions == 0 && tallies.guests == 0;
+        no_session && (!self.sends_on || tallies.peers == 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drain_awaits_sessions_of_its_own_and_of_other_nodes_and_peers_where_it_sends_them_on() {
+        let tallies = Arc::<Tallies>::default();
+        let drain = Drain::new(tallies.clone());
+        let sending = drain.clone().sending_on(true);
+        assert!(drain.is_empty() && sending.is_empty());
+        for gauge in [&tallies.sessions, &tallies.guests] {
+            gauge.set(1);
+            assert!(!drain.is_empty());
+            gauge.set(0);
+        }
+        tallies.peers.set(1);
+        assert!(drain.is_empty() && !sending.is_empty());
+    }
 
     #[test]
     fn a_drain_that_is_repeated_keeps_its_deadline_unless_another_is_given() {

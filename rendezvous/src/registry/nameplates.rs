@@ -1,7 +1,7 @@
 //! Nameplates: which are in use, what became of those that were, and how a listener and a connector meet at one.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -34,6 +34,15 @@ struct Live {
     pairing: Option<(SessionId, Instant)>,
 }
 
+/// How a nameplate ended, and when that is forgotten.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    end: End,
+    until: Instant,
+    /// Its place among those that are forgotten at one time.
+    place: u64,
+}
+
 /// The nameplates that lead somewhere, and for a while those that do no more.
 #[derive(Debug)]
 pub(super) struct Nameplates {
@@ -42,9 +51,12 @@ pub(super) struct Nameplates {
     held: Tally<KeyId>,
     /// Who was given new ones lately.
     given: AddressBuckets,
-    ended: HashMap<Nameplate, (End, Instant)>,
-    /// The ended ones in the order in which they are forgotten.
-    forget: VecDeque<(Nameplate, Instant)>,
+    ended: HashMap<Nameplate, Ended>,
+    /// The same ones, and no others, in the order in which they are forgotten: whoever has its own again and again
+    /// would push out what is remembered of others.
+    in_order: BTreeMap<(Instant, u64), Nameplate>,
+    /// The next place there.
+    next: u64,
     capacity: usize,
     per_key: usize,
     memory: usize,
@@ -60,7 +72,8 @@ impl Nameplates {
             held: Tally::new(),
             given: AddressBuckets::new(limits.connections),
             ended: HashMap::new(),
-            forget: VecDeque::new(),
+            in_order: BTreeMap::new(),
+            next: 0,
             capacity: limits.nameplates,
             per_key: limits.nameplates_per_key,
             memory: limits.ended_nameplates,
@@ -146,9 +159,9 @@ impl Nameplates {
             let previous = std::mem::replace(&mut live.conn, conn);
             return Ok((previous != conn).then_some(previous));
         }
-        match self.ended.get(&nameplate) {
-            Some((End::Lost, _)) | None if self.has_room(key) => {
-                self.ended.remove(&nameplate);
+        match self.ended.get(&nameplate).map(|ended| ended.end) {
+            Some(End::Lost) | None if self.has_room(key) => {
+                self.forget(nameplate);
                 self.register(nameplate, conn, (key, account), expires);
                 Ok(None)
             }
@@ -167,15 +180,17 @@ impl Nameplates {
                 _ => Ok(live.conn),
             };
         }
-        Err(match self.ended.get(&nameplate) {
-            Some((End::Used, _)) => Refusal::NameplateUsed,
-            Some((End::Burned, _)) => Refusal::NameplateBurned,
+        let Some(ended) = self.ended.get(&nameplate) else {
+            return Err(Refusal::NameplateUnknown);
+        };
+        Err(match ended.end {
+            End::Used => Refusal::NameplateUsed,
+            End::Burned => Refusal::NameplateBurned,
             // Only its connection is gone: the listener may be dialling right now.
-            Some((End::Lost, forget)) if now + self.remember < *forget + self.return_within => {
+            End::Lost if now + self.remember < ended.until + self.return_within => {
                 Refusal::NobodyThere
             }
-            Some((End::Withdrawn | End::Lost | End::Expired, _)) => Refusal::NameplateExpired,
-            None => Refusal::NameplateUnknown,
+            End::Withdrawn | End::Lost | End::Expired => Refusal::NameplateExpired,
         })
     }
 
@@ -201,11 +216,18 @@ impl Nameplates {
             return;
         };
         self.held.remove(&live.key);
-        let until = now + self.remember;
-        self.ended.insert(nameplate, (end, until));
-        self.forget.push_back((nameplate, until));
-        while self.forget.len() > self.memory {
-            self.forget_oldest();
+        self.keep(nameplate, end, now + self.remember);
+    }
+
+    /// Remembers until then how a nameplate ended. Where that is too much, those go that would go next.
+    fn keep(&mut self, nameplate: Nameplate, end: End, until: Instant) {
+        self.forget(nameplate);
+        let place = self.next;
+        self.next += 1;
+        self.ended.insert(nameplate, Ended { end, until, place });
+        self.in_order.insert((until, place), nameplate);
+        while self.in_order.len() > self.memory {
+            self.forget_first();
         }
     }
 
@@ -220,8 +242,8 @@ impl Nameplates {
         for (_, nameplate) in &expired {
             self.end(now, *nameplate, End::Expired);
         }
-        while self.forget.front().is_some_and(|(_, until)| *until <= now) {
-            self.forget_oldest();
+        while { self.in_order.first_key_value() }.is_some_and(|((until, _), _)| *until <= now) {
+            self.forget_first();
         }
         expired
     }
@@ -229,9 +251,9 @@ impl Nameplates {
     /// All of them for a successor, in the order in which they are forgotten. Those in use count as lost: their
     /// listeners' connections end with the process.
     pub(super) fn carry(&self, now: Instant) -> Vec<CarriedNameplate> {
-        let ended = self.forget.iter().filter_map(|(nameplate, until)| {
-            let (end, then) = self.ended.get(nameplate)?;
-            (then == until).then_some((*nameplate, *end, *until))
+        let ended = self.in_order.values().filter_map(|nameplate| {
+            let ended = self.ended.get(nameplate)?;
+            Some((*nameplate, ended.end, ended.until))
         });
         let live = self
             .live
@@ -258,19 +280,19 @@ impl Nameplates {
         } in carried
         {
             let until = now + Duration::from_millis(left_ms).min(self.remember);
-            self.ended.insert(nameplate, (end, until));
-            self.forget.push_back((nameplate, until));
-            while self.forget.len() > self.memory {
-                self.forget_oldest();
-            }
+            self.keep(nameplate, end, until);
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((nameplate, until)) = self.forget.pop_front()
-            // It may have been claimed and have ended anew since.
-            && self.ended.get(&nameplate).is_some_and(|(_, then)| *then == until)
-        {
+    /// Remembers no more how this one ended, if it has.
+    fn forget(&mut self, nameplate: Nameplate) {
+        if let Some(ended) = self.ended.remove(&nameplate) {
+            self.in_order.remove(&(ended.until, ended.place));
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, nameplate)) = self.in_order.pop_first() {
             self.ended.remove(&nameplate);
         }
     }
@@ -278,7 +300,7 @@ impl Nameplates {
     /// How much is remembered of what has ended.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        self.ended.len().max(self.forget.len())
+        self.ended.len().max(self.in_order.len())
     }
 
     /// Whether none is in use, and no key has one.

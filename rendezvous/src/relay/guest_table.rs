@@ -65,6 +65,8 @@ impl Places {
 #[derive(Debug)]
 pub(super) struct Guests {
     pub(super) key: Option<TicketKey>,
+    /// Whether no more are let in, since this host goes out of service.
+    pub(super) draining: bool,
     pub(super) table: HashMap<SessionId, Guest>,
     /// Those of which no member has answered a challenge so far, and since when they are there, in that order.
     pub(super) unproved: VecDeque<(SessionId, Instant)>,
@@ -96,6 +98,7 @@ impl Guests {
     pub(super) fn new(per_key: usize) -> Self {
         Self {
             key: None,
+            draining: false,
             table: HashMap::new(),
             unproved: VecDeque::new(),
             came: Places::default(),

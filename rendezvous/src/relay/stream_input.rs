@@ -2,11 +2,20 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use p2pdbg_proto::{relay::RelayFrame, relay_stream::Join};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
+};
 
 use super::{
     io::StreamId,
@@ -50,11 +59,31 @@ impl Legs {
         }
     }
 
+    /// A stream of its own for a connection, which the datapath is told the end of.
+    pub(crate) fn open(&self) -> OpenStream<'_> {
+        OpenStream {
+            id: StreamId(self.next.fetch_add(1, Ordering::Relaxed)),
+            legs: self,
+            asked: false,
+        }
+    }
+}
+
+/// The stream of a connection, by which it asks for a leg. However the connection's task ends, once it has asked the
+/// datapath is told that the stream has ended, behind all that it was told before: a task may be dropped while it waits
+/// for the answer, and the leg would be kept for it until its session closes.
+#[derive(Debug)]
+pub(crate) struct OpenStream<'a> {
+    pub(crate) id: StreamId,
+    legs: &'a Legs,
+    asked: bool,
+}
+
+impl OpenStream<'_> {
     /// Asks the datapath to bind a leg to the stream; gives its answer, and what waits for the member from then on.
     /// `None` if the datapath has ended.
     pub(crate) async fn ask(
-        &self,
-        stream: StreamId,
+        &mut self,
         ip: IpAddr,
         join: Join,
         exported: [u8; 32],
@@ -63,19 +92,92 @@ impl Legs {
         let (outbox, backlog) = outbox(most_waiting);
         let (reply, answer) = oneshot::channel();
         let ask = StreamInput::Join {
-            stream,
+            stream: self.id,
             ip,
             join,
             exported,
             outbox,
             reply,
         };
-        self.datapath.send(ask).await.ok()?;
+        self.asked = true;
+        self.legs.datapath.send(ask).await.ok()?;
         Some((answer.await.ok()?, backlog))
     }
+}
 
-    /// Tells the datapath that the connection of the stream has ended.
-    pub(crate) async fn end(&self, stream: StreamId) {
-        let _ = self.datapath.send(StreamInput::Ended(stream)).await;
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        if !self.asked {
+            return;
+        }
+        let ended = StreamInput::Ended(self.id);
+        if let Err(TrySendError::Full(ended)) = self.legs.datapath.try_send(ended) {
+            // The datapath is busy, and takes it in a moment. Where the runtime ends, so does the datapath.
+            if let Ok(runtime) = Handle::try_current() {
+                let datapath = self.legs.datapath.clone();
+                runtime.spawn(async move { datapath.send(ended).await });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2pdbg_proto::relay::LegId;
+
+    use super::*;
+
+    fn legs(queue: usize) -> (Legs, mpsc::Receiver<StreamInput>) {
+        let (datapath, inputs) = mpsc::channel(queue);
+        (Legs::new(datapath), inputs)
+    }
+
+    fn ask(legs: &Legs) -> tokio::task::JoinHandle<()> {
+        let legs = legs.clone();
+        tokio::spawn(async move {
+            let mut stream = legs.open();
+            let join = Join {
+                leg: LegId([1; 16]),
+                attempt: 1,
+                mac: [0; 32],
+            };
+            let ip = IpAddr::from([192, 0, 2, 1]);
+            stream.ask(ip, join, [0; 32], 1_000).await;
+        })
+    }
+
+    #[tokio::test]
+    async fn connection_that_goes_while_it_is_answered_is_told_as_ended_however_busy_the_datapath_is()
+     {
+        for queue in [1, 8] {
+            let (legs, mut inputs) = legs(queue);
+            let asking = ask(&legs);
+            let Some(StreamInput::Join { stream, reply, .. }) = inputs.recv().await else {
+                panic!("no JOIN");
+            };
+            for _ in 0..queue {
+                let other = StreamInput::Ended(StreamId(99));
+                legs.datapath.try_send(other).unwrap();
+            }
+            asking.abort();
+            assert!(asking.await.unwrap_err().is_cancelled());
+            let leg = LegId([1; 16]);
+            let lifetime_s = 30;
+            assert!(reply.send(RelayFrame::Bound { leg, lifetime_s }).is_err());
+            drop(legs);
+            for _ in 0..queue {
+                inputs.recv().await.unwrap();
+            }
+            let next = inputs.recv().await;
+            assert!(matches!(next, Some(StreamInput::Ended(ended)) if ended == stream));
+        }
+    }
+
+    #[tokio::test]
+    async fn connection_that_never_asked_tells_nothing() {
+        let (legs, mut inputs) = legs(1);
+        drop(legs.open());
+        drop(legs);
+        assert!(inputs.recv().await.is_none());
     }
 }

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -54,6 +54,13 @@ fn hello(url: &RendezvousUrl, to: SocketAddr) -> Vec<Vec<u8>> {
         .connect(now, client_config(url), to, tls::SERVER_NAME)
         .unwrap();
     said(&mut connection)
+}
+
+/// A first Initial whose decryption fails, of a connection id that was not there before: an attempt that ends at once.
+fn spoilt_hello(url: &RendezvousUrl, to: SocketAddr) -> Vec<u8> {
+    let mut first = hello(url, to).swap_remove(0);
+    *first.last_mut().unwrap() ^= 1;
+    first
 }
 
 /// What a connection has to say now.
@@ -151,6 +158,7 @@ impl Forger {
 async fn a_connection_that_claims_to_have_moved_draws_three_times_its_bytes_and_few_datagrams() {
     const TURNS: usize = 40;
     const MOST: usize = 1_200 + HEADERS;
+    const MOMENT: Duration = Duration::from_millis(20);
     let few = Rate {
         burst: 2,
         per_minute: 1,
@@ -162,7 +170,12 @@ async fn a_connection_that_claims_to_have_moved_draws_three_times_its_bytes_and_
     let rig = Rig::with(limits).await;
     let to = rig.main();
     let mut forger = Forger::connect(rig.server.url(), to).await;
-    let mut victims = [Victim::of(to, vec![]).await, Victim::of(to, vec![]).await];
+    // Attempts that end at once, and must not be counted twice.
+    let spoilt = || (0..4).map(|_| spoilt_hello(rig.server.url(), to)).collect();
+    let mut victims = [
+        Victim::of(to, spoilt()).await,
+        Victim::of(to, spoilt()).await,
+    ];
     forger.forge(&mut victims[0]).await;
     let mut sent = on_wire(&[victims[0].wire.receive_from(to).await]);
     for turn in 0..TURNS {
@@ -170,7 +183,13 @@ async fn a_connection_that_claims_to_have_moved_draws_three_times_its_bytes_and_
         forger.speak().await;
         forger.listen().await;
         forger.speak().await;
-        forger.forge(&mut victims[turn % 2]).await;
+        let victim = &mut victims[turn % 2];
+        forger.forge(victim).await;
+        // Whoever attacks gives the challenge a moment: moved back at once, the connection sends none.
+        let challenge = victim.wire.receive_from(to);
+        if let Ok(challenge) = tokio::time::timeout(MOMENT, challenge).await {
+            sent += on_wire(&[challenge]);
+        }
     }
     rig.server.shutdown().await;
     let received: usize = victims.iter().map(|victim| on_wire(&victim.said)).sum();

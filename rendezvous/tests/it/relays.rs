@@ -293,6 +293,36 @@ async fn session_that_has_many_tickets_made_has_two_places_at_the_relay() {
 }
 
 #[tokio::test]
+async fn relay_that_drains_keeps_its_sessions_and_lets_others_in_again_when_that_is_taken_back() {
+    let two = Two::start().await;
+    let [listener, connector] = two.granted().await;
+    let wires = [Wire::new(), Wire::new()];
+    bind(&wires[0], two.at(), &listener).await;
+    bind(&wires[1], two.at(), &connector).await;
+    two.has_guests(1).await;
+    let operator = two.relay.operator();
+    operator.drain(Some(Duration::from_secs(3_600))).await;
+    // By the answer the hub has told the datapath.
+    assert!(operator.status().await.unwrap().draining_s.is_some());
+    let [late, _] = two.granted().await;
+    let wire = Wire::new();
+    let ask = bind_with_ticket(&late.leg, &late.ticket);
+    let unknown = refused(late.leg.leg, RelayRefusal::UnknownLeg);
+    for _ in 0..3 {
+        assert_eq!(send(&wire, two.at(), &ask).await, unknown);
+    }
+    wires[1].drain();
+    wires[0].send(two.at(), &[77; 900]).await;
+    assert_eq!(wires[1].receive_from(two.at()).await, [77; 900]);
+    // A member that comes from elsewhere is none that comes anew.
+    let moved = Wire::new();
+    bind(&moved, two.at(), &listener).await;
+    assert!(operator.undrain().await);
+    bind(&wire, two.at(), &late).await;
+    two.has_guests(2).await;
+}
+
+#[tokio::test]
 async fn host_that_relays_alone_lets_no_peer_in() {
     let two = Two::start().await;
     let fingerprint = two.relay.url().fingerprint.unwrap();

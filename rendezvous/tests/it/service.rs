@@ -8,14 +8,15 @@ use std::{
         fd::OwnedFd,
         unix::{fs::PermissionsExt, net::UnixDatagram},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
+use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{free, state_dir};
+use crate::support::{Peer, free, state_dir};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 
@@ -36,42 +37,82 @@ fn first_line(child: &mut Child) -> String {
     line
 }
 
+/// What stands in systemd's place, and its socket.
+struct Manager {
+    hears: UnixDatagram,
+    socket: PathBuf,
+}
+
+impl Manager {
+    fn beside(state: &Path) -> Self {
+        let socket = state.join("notify");
+        let hears = UnixDatagram::bind(&socket).unwrap();
+        let minute = Duration::from_secs(60);
+        hears.set_read_timeout(Some(minute)).unwrap();
+        Self { hears, socket }
+    }
+
+    fn start(&self, state: &Path) -> Service {
+        let child = Command::new(PROGRAM)
+            .args(["--bind", "127.0.0.1:0", "--alt-port", "0", "--state"])
+            .arg(state)
+            .env("NOTIFY_SOCKET", &self.socket)
+            .env("WATCHDOG_USEC", "200000")
+            .stdout(Stdio::piped())
+            .spawn();
+        Service(child.unwrap())
+    }
+
+    /// Waits for one of these words; gives the one that was said.
+    fn hears<'a>(&self, words: &[&'a str]) -> &'a str {
+        let mut buffer = [0; 512];
+        loop {
+            let length = self.hears.recv(&mut buffer).unwrap();
+            let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let heard = words
+                .iter()
+                .find(|word| told.lines().any(|line| line == **word));
+            if let Some(heard) = heard {
+                return heard;
+            }
+        }
+    }
+}
+
 #[test]
 fn service_manager_hears_of_readiness_life_upgrade_and_end() {
     let state = state_dir();
-    let socket = state.path().join("notify");
-    let manager = UnixDatagram::bind(&socket).unwrap();
-    manager
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
-    let child = Command::new(PROGRAM)
-        .args(["--bind", "127.0.0.1:0", "--alt-port", "0", "--state"])
-        .arg(state.path())
-        .env("NOTIFY_SOCKET", &socket)
-        .env("WATCHDOG_USEC", "200000")
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let service = Service(child);
-    let hears = |word: &str| {
-        let mut buffer = [0; 512];
-        loop {
-            let length = manager.recv(&mut buffer).unwrap();
-            let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if told.lines().any(|line| line == word) {
-                return;
-            }
-        }
-    };
-    hears("READY=1");
-    hears("WATCHDOG=1");
+    let manager = Manager::beside(state.path());
+    let service = manager.start(state.path());
+    manager.hears(&["READY=1"]);
+    manager.hears(&["WATCHDOG=1"]);
     let pid = Pid::from_child(&service.0);
     kill_process(pid, Signal::USR2).unwrap();
-    hears("RELOADING=1");
-    hears("READY=1");
-    hears("WATCHDOG=1");
+    manager.hears(&["RELOADING=1"]);
+    manager.hears(&["READY=1"]);
+    manager.hears(&["WATCHDOG=1"]);
     kill_process(pid, Signal::TERM).unwrap();
-    hears("STOPPING=1");
+    manager.hears(&["STOPPING=1"]);
+}
+
+#[tokio::test]
+async fn service_that_is_stopped_while_its_peers_take_leave_for_an_upgrade_ends() {
+    let state = state_dir();
+    let manager = Manager::beside(state.path());
+    let mut service = manager.start(state.path());
+    let url: RendezvousUrl = first_line(&mut service.0).trim_end().parse().unwrap();
+    let address = url.authority().parse().unwrap();
+    let mut peer = Peer::connect(address, url.fingerprint.unwrap()).await;
+    peer.hello(Credential::None).await;
+    peer.hear().await;
+    manager.hears(&["READY=1"]);
+    // From here on this test waits without its runtime, so its peer acknowledges nothing.
+    let pid = Pid::from_child(&service.0);
+    kill_process(pid, Signal::USR2).unwrap();
+    manager.hears(&["RELOADING=1"]);
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(manager.hears(&["STOPPING=1", "READY=1"]), "STOPPING=1");
+    assert_eq!(service.0.wait().unwrap().code(), Some(0));
 }
 
 #[test]

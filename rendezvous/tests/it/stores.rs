@@ -4,8 +4,10 @@
 use std::time::Duration;
 #[cfg(unix)]
 use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir, tls::SERVER_NAME};
@@ -18,6 +20,8 @@ use p2pdbg_rendezvous::{
     CLUSTER_SECRET, ClusterConfig, PROGRAM, Server, ServerConfig, StoreUrl,
     operate::{NodesReport, StoreReport},
 };
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
@@ -183,12 +187,20 @@ async fn store_over_tls_is_taken_if_its_certificate_is_one_that_the_host_trusts(
     }
 }
 
-/// A node as its operator runs it, who has named a file with whom it trusts; gives what it says of the store once it
-/// says that this answers, or does not.
+/// How node 17 is started by itself.
 #[cfg(unix)]
-fn of_program(trusted: &Path, store: &str, answers: bool) -> serde_json::Value {
-    use crate::program::{PROGRAM as RENDEZVOUS, Running};
+const NODE: [&str; 6] = [
+    "--bind",
+    "127.0.0.1:0",
+    "--node",
+    "17",
+    "--nodes",
+    "17=127.0.0.1",
+];
 
+/// Its state directory.
+#[cfg(unix)]
+fn directory_of_a_node() -> TempDir {
     let state = state_dir();
     let directory = StateDir::open(Some(state.path()), PROGRAM).unwrap();
     let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
@@ -198,14 +210,22 @@ fn of_program(trusted: &Path, store: &str, answers: bool) -> serde_json::Value {
     directory
         .write_atomically(CLUSTER_SECRET, &[7; 32])
         .unwrap();
+    state
+}
+
+/// A node as its operator runs it, who has named a file with whom it trusts; gives what it says of the store once it
+/// says that this answers, or does not.
+#[cfg(unix)]
+fn of_program(trusted: &Path, store: &str, answers: bool) -> serde_json::Value {
+    use crate::program::{PROGRAM as RENDEZVOUS, Running};
+
+    let state = directory_of_a_node();
     let mut command = Command::new(RENDEZVOUS);
     command
         .env("SSL_CERT_FILE", trusted)
         .env_remove("SSL_CERT_DIR")
         .env("P2PDBG_CLUSTER", store);
-    let arguments = ["--bind", "127.0.0.1:0", "--node", "17"];
-    let nodes = ["--nodes", "17=127.0.0.1"];
-    let _node = Running::run(command, state.path(), &[&arguments[..], &nodes].concat());
+    let _node = Running::run(command, state.path(), &NODE);
     let until = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         let mut asked = Command::new(RENDEZVOUS);
@@ -219,6 +239,34 @@ fn of_program(trusted: &Path, store: &str, answers: bool) -> serde_json::Value {
         assert!(std::time::Instant::now() < until, "{nodes}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn sighup_while_a_node_still_asks_the_store_ends_nothing_and_has_the_keys_read_once_it_serves() {
+    // A store that answers nothing, until it hangs up.
+    let store = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", store.local_addr().unwrap());
+    let state = directory_of_a_node();
+    let mut node = Command::new(crate::program::PROGRAM)
+        .arg("--state")
+        .arg(state.path())
+        .args(["--alt-port", "0", "-v"])
+        .args(NODE)
+        .env("P2PDBG_CLUSTER", url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let asks = store.accept().unwrap();
+    let pid = Pid::from_child(&node);
+    kill_process(pid, Signal::HUP).unwrap();
+    drop((asks, store));
+    let mut says = BufReader::new(node.stderr.take().unwrap()).lines();
+    let is_read = says.any(|line| line.is_ok_and(|line| line.contains("keys are read again")));
+    let _ = node.kill();
+    let status = node.wait().unwrap();
+    assert!(is_read, "{status}");
 }
 
 /// A certificate and its key, and the certificate of who has signed it, each in a file.

@@ -136,7 +136,7 @@ impl Meetings {
     fn on_link_down(&mut self, error: LinkError) {
         self.reached = None;
         self.encounters.clear();
-        self.registration.code.on_answered();
+        self.registration.code.on_link_down();
         self.channels.on_link_down();
         self.begin_with();
         if let LinkError::Moved { .. } | LinkError::ByTcp = error {
@@ -225,8 +225,8 @@ impl Meetings {
     }
 
     fn on_listening(&mut self, claim: NameplateClaim) {
-        self.registration.code.on_answered();
-        if !self.registration.awaited.code || !self.registration.code.may_ask() {
+        let asked = self.registration.code.is_asked_for(claim.nameplate);
+        if !asked || !self.registration.awaited.code || !self.registration.code.may_ask() {
             let (nameplate, fate) = (claim.nameplate, Fate::Withdrawn);
             self.send(ToRendezvous::Unlisten { nameplate, fate });
         } else if let Some(code) = self.registration.code.on_listening(claim) {
@@ -269,8 +269,8 @@ impl Meetings {
     }
 
     fn on_refused(&mut self, now: Instant, request: &Request, refusal: Refusal) {
-        if matches!(request, Request::Listen(_)) {
-            self.registration.code.on_answered();
+        if let Request::Listen(nameplate) = request {
+            self.registration.code.on_refused(*nameplate);
         }
         let may_return = self.reached.as_ref().is_some_and(|r| now < r.returns_until);
         match meaning(self.role(), request, refusal, may_return) {
@@ -280,7 +280,8 @@ impl Meetings {
                 // This listener's code has waited for too long: another takes its place.
                 if nameplate == self.registration.code.nameplate() {
                     self.registration.code.take();
-                    self.register();
+                    // In a moment, or a rendezvous that takes back what it gives would have one shown after the other.
+                    self.retry_within(now, RETRY);
                 }
             }
             Meaning::SessionOver(session) => self.on_peer_left(now, session, false),

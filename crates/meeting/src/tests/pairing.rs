@@ -6,7 +6,9 @@ use p2pdbg_base::ErrorCode;
 use p2pdbg_pairing::{Exchange, Failure, PairSecret};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
-    control::{FromRendezvous, NameplateClaim, Place, Role, SessionId, ToRendezvous},
+    control::{
+        FromRendezvous, NameplateClaim, Place, Refusal, Request, Role, SessionId, ToRendezvous,
+    },
     fingerprint::Fingerprint,
     frame,
     signal::{PeerMessage, Signal},
@@ -291,6 +293,77 @@ fn nameplate_that_comes_unasked_after_a_burned_code_makes_no_code() {
     let unasked = FromRendezvous::Listening(claim);
     world.input(listener, Input::Rendezvous(unasked));
     assert!(world.events(listener).is_empty());
+}
+
+/// A nameplate that the rendezvous gives.
+fn given() -> FromRendezvous {
+    FromRendezvous::Listening(NameplateClaim {
+        nameplate: Nameplate::random(),
+        voucher: vec![1],
+    })
+}
+
+fn codes(world: &mut World, who: Who) -> usize {
+    let events = world.events(who).into_iter();
+    events
+        .filter(|e| matches!(e, MeetingEvent::Code(_)))
+        .count()
+}
+
+#[test]
+fn nameplates_that_come_unasked_beside_a_code_are_given_back_and_the_code_stays_good() {
+    let mut world = World::new();
+    let (listener, code) = listener_with_code(&mut world);
+    for _ in 0..3 {
+        world.input(listener, Input::Rendezvous(given()));
+    }
+    // Its own once more is no other.
+    world.cut(listener);
+    world.run(5 * SECOND);
+    assert_eq!(codes(&mut world, listener), 0);
+    let connector = world.start(Role::Connector, Whom::CodeMaker(code));
+    world.run(SECOND);
+    assert!(world.are_joined(listener, connector));
+}
+
+#[test]
+fn claim_that_is_worth_nothing_brings_one_new_code_however_often_it_is_answered() {
+    let mut world = World::new();
+    let (listener, _) = listener_with_code(&mut world);
+    let awaited = || Awaited {
+        known: Vec::new(),
+        code: true,
+    };
+    // It claims its nameplate twice, and is not heard.
+    for _ in 0..2 {
+        world.command(listener, MeetingCommand::Await(awaited()));
+    }
+    for _ in 0..4 {
+        world.input(listener, Input::Rendezvous(given()));
+    }
+    assert_eq!(codes(&mut world, listener), 1);
+}
+
+#[test]
+fn rendezvous_that_takes_back_each_code_it_gives_has_few_shown() {
+    let mut world = World::new();
+    let (listener, mut code) = listener_with_code(&mut world);
+    let mut shown = 0;
+    for _ in 0..100 {
+        let expired = FromRendezvous::Refused {
+            request: Request::Listen(Some(code.nameplate)),
+            refusal: Refusal::NameplateExpired,
+        };
+        world.input(listener, Input::Rendezvous(expired));
+        world.run(SECOND / 10);
+        for event in world.events(listener) {
+            if let MeetingEvent::Code(next) = event {
+                code = next;
+                shown += 1;
+            }
+        }
+    }
+    assert!((3..=5).contains(&shown), "{shown} in 10 s");
 }
 
 #[test]

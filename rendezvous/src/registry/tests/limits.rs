@@ -244,6 +244,32 @@ fn coming_and_going_with_a_claim_does_not_fill_the_memory_up() {
 }
 
 #[test]
+fn who_comes_and_goes_with_a_claim_pushes_out_nothing_that_is_remembered_of_others() {
+    let mut bench = Bench::with(
+        Limits {
+            ended_nameplates: 3,
+            ..Limits::default()
+        },
+        false,
+    );
+    bench.arrive(OTHER, bench.key());
+    let others = bench.listen(OTHER, None).nameplate;
+    bench.lose(OTHER);
+    let claim = bench.listener_and_connector();
+    for _ in 0..20 {
+        bench.lose(LISTENER);
+        bench.arrive(LISTENER, bench.key());
+        assert_eq!(bench.listen(LISTENER, Some(claim.clone())), claim);
+        bench.pass(Duration::from_millis(10));
+    }
+    let lost = bench.join(CONNECTOR, others);
+    assert_eq!(refusal(&lost), Some(Refusal::NobodyThere));
+    // Whatever ends now counts once.
+    bench.lose(LISTENER);
+    assert_eq!(bench.registry.nameplates.remembered(), 2);
+}
+
+#[test]
 fn sessions_are_limited_by_connection_by_key_by_voucher_and_in_all() {
     // Two that are introduced again share few sessions, so that one of them is another one each time: the connector,
     // or the listener where the connector shows a voucher.

@@ -40,6 +40,11 @@ impl Relay {
         self.guests.key = Some(key);
     }
 
+    /// Lets no more of them in, or lets them in again. Those that are here go on until they end.
+    pub(crate) fn drain(&mut self, draining: bool) {
+        self.guests.draining = draining;
+    }
+
     /// How many sessions of other nodes there are.
     pub(crate) fn guests(&self) -> usize {
         self.guests.len()
@@ -52,8 +57,7 @@ impl Relay {
         let Ok(RelayFrame::Bind { leg, mac }) = RelayFrame::decode(datagram) else {
             return None;
         };
-        // A bound on all, so that guests leave room for sessions of this host's own.
-        if self.legs.contains_key(&leg) || self.guests.proved() >= self.capacity / 4 {
+        if self.legs.contains_key(&leg) || !self.takes_guests() {
             return None;
         }
         let ticket = self.guests.key.as_ref()?.open(sealed, unix_s)?;
@@ -74,8 +78,9 @@ impl Relay {
         let [one, other] = legs.each_ref().map(|grant| &grant.leg);
         let is_taken = self.legs.contains_key(one) || self.legs.contains_key(other) || one == other;
         if is_taken
+            // What was admitted a moment before is asked again, since it comes by way of the hub.
             || self.sessions.contains_key(&session)
-            || self.guests.proved() >= self.capacity / 4
+            || !self.takes_guests()
         {
             return;
         }
@@ -85,6 +90,12 @@ impl Relay {
             self.close(oldest);
         }
         self.open(session, legs, meters);
+    }
+
+    /// Whether there is room for another one. There is a bound on all, so that guests leave room for sessions of this
+    /// host's own.
+    fn takes_guests(&self) -> bool {
+        !self.guests.draining && self.guests.proved() < self.capacity / 4
     }
 
     /// A member has answered its challenge, or come over TCP with the same proof.

@@ -181,6 +181,30 @@ fn ticket_that_a_third_host_has_caught_opens_nothing_for_it() {
 }
 
 #[test]
+fn relay_that_drains_lets_no_guest_in_and_goes_on_with_those_that_it_has() {
+    let mut bench = Bench::new();
+    bench.join(Role::Listener, 1);
+    let known = bench.ticket.clone();
+    let before = ticket();
+    bench.ticket = before.clone();
+    let bind = bench.bind(Role::Listener);
+    let admitted = bench.relay.admit(NOW, &bind).unwrap();
+    bench.relay.drain(true);
+    // What the hub gives back now was admitted before.
+    let meters = [LegMeter::unbounded(), LegMeter::unbounded()];
+    let until = bench.now + Duration::from_secs(600);
+    bench.relay.open_guest(bench.now, admitted, meters, until);
+    assert!(is_unknown(&bench.frame(3, &bind)));
+    bench.ticket = known;
+    bench.join(Role::Connector, 2);
+    assert_eq!(bench.relay.guests(), 1);
+    bench.relay.drain(false);
+    bench.ticket = before;
+    bench.join(Role::Listener, 3);
+    assert_eq!(bench.relay.guests(), 2);
+}
+
+#[test]
 fn guest_ends_with_its_ticket_and_sooner_when_nobody_is_there() {
     let mut bench = Bench::new();
     bench.join(Role::Listener, 1);
