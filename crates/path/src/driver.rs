@@ -339,7 +339,8 @@ impl Driver {
     }
 
     fn tell_addresses(&mut self) {
-        let addresses = local_addresses(self.on_this_host);
+        let servers = self.engine.as_ref().map_or(&[][..], Engine::stun_servers);
+        let addresses = local_addresses(self.on_this_host, servers);
         self.tell_engine(Input::LocalAddresses(&addresses));
     }
 

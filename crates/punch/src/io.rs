@@ -105,7 +105,8 @@ pub enum Input<'a> {
         /// The number of the socket; nothing is sent from it any more.
         socket: SocketId,
     },
-    /// The addresses of all interfaces that are up, each time all of them. Leave loopback out unless the session
+    /// The addresses of all interfaces that are up, each time all of them, the likeliest to be reached first: where
+    /// there are too many, those are told to the peer. Leave loopback out unless the session
     /// may stay on this host: a peer's loopback candidate is only used when this list has a loopback address.
     LocalAddresses(&'a [LocalAddress]),
     /// What the peer's [`Output::Signal`] said. The driver has authenticated it as the peer's, and signals come in

@@ -1,9 +1,9 @@
 //! Networks that do more than translate: overlays, guards against floods, tables that run out, mappings with a life of
 //! their own, servers with a poor view. One network, one test, or one for each end.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use p2pdbg_punch::{Event, Input, Path, Technique};
+use p2pdbg_punch::{Event, Input, LocalAddress, Path, Technique};
 use p2pdbg_simnet::{Direction, Link, NatConfig, NatKind, Overflow, Scenario, Simulation};
 
 const S: Duration = Duration::from_secs(1);
@@ -342,4 +342,28 @@ fn outage_is_called_one_at_the_end_that_has_it() {
     let limit = simulation.world.now() + 60 * S;
     simulation.tell(0, Input::NetworkChanged);
     assert!(simulation.run_until(limit, Simulation::is_direct));
+}
+
+#[test]
+fn two_hosts_of_twenty_container_networks_each_meet_over_their_lan_behind_a_nat_that_does_not_hairpin()
+ {
+    let mut simulation = Scenario::same_network(PR).build();
+    for n in 0..2 {
+        simulation.start_peer(n);
+        let host = simulation.hosts[n];
+        let own = simulation.world.ip(host);
+        // In numerical order all of them come before the LAN's.
+        let bridges = (0..20).map(|bridge| IpAddr::from([10, 0, bridge, 1]));
+        let local: Vec<LocalAddress> = std::iter::once(own)
+            .chain(bridges)
+            .map(LocalAddress::from)
+            .collect();
+        simulation.tell(n, Input::LocalAddresses(&local));
+    }
+    let limit = simulation.world.now() + 10 * S;
+    assert!(simulation.run_until(limit, Simulation::is_direct));
+    for n in 0..2 {
+        let technique = path(&simulation, n).map(|path| path.technique);
+        assert_eq!(technique, Some(Technique::Lan));
+    }
 }

@@ -10,7 +10,6 @@ use std::{
     convert::Infallible,
     io,
     net::IpAddr,
-    path::Path,
     time::Duration,
 };
 
@@ -20,7 +19,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::changes::{Changes, Reason};
+use crate::{
+    changes::{Changes, Reason},
+    interfaces,
+    links::Links,
+    netlink::{question_for_all, split, word},
+};
 
 /// News that come within this time are of one change.
 const SHOWER: Duration = Duration::from_millis(50);
@@ -31,15 +35,11 @@ const GAP: Duration = Duration::from_millis(500);
 /// Links, IPv4 and IPv6 addresses, IPv4 and IPv6 routes (`RTMGRP_*` in `linux/rtnetlink.h`).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100 | 0x40 | 0x400;
 
-/// The size of a netlink message's header (`struct nlmsghdr`).
-const HEADER: usize = 16;
-
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
-const NLM_F_REQUEST_DUMP: u16 = 0x301;
 
 /// The link is up and has its carrier (`linux/if.h`).
 const IFF_RUNNING: u32 = 0x40;
@@ -52,7 +52,11 @@ pub(super) async fn watch(changes: &Changes) -> io::Result<Infallible> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.set_non_blocking(true)?;
     socket.bind(&SocketAddr::new(0, GROUPS))?;
-    socket.send_to(&links_request(), &SocketAddr::new(0, 0), 0)?;
+    socket.send_to(
+        &question_for_all(RTM_GETLINK, &[0; 16]),
+        &SocketAddr::new(0, 0),
+        0,
+    )?;
     #[expect(
         deprecated,
         reason = "it cannot know that a descriptor stays open; a Socket owns its own"
@@ -83,16 +87,6 @@ pub(super) async fn watch(changes: &Changes) -> io::Result<Infallible> {
             changes.announce(Reason::Network);
         }
     }
-}
-
-/// Asks for the state of all links.
-fn links_request() -> Vec<u8> {
-    // A header and an empty `struct ifinfomsg`.
-    let mut request = vec![0; HEADER + 16];
-    request[..4].copy_from_slice(&(HEADER as u32 + 16).to_ne_bytes());
-    request[4..6].copy_from_slice(&RTM_GETLINK.to_ne_bytes());
-    request[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
-    request
 }
 
 /// The next datagram; an empty one if some were lost.
@@ -159,22 +153,6 @@ impl View {
     }
 }
 
-/// The type and the body of the first message, and what follows it.
-fn split(datagram: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let length = word(datagram, 0)? as usize;
-    let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
-    let body = datagram.get(HEADER..length)?;
-    // Messages are padded to four bytes.
-    let rest = datagram
-        .get(length.next_multiple_of(4)..)
-        .unwrap_or_default();
-    Some((kind, body, rest))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 /// Whether a `struct rtmsg` is of a route to everywhere.
 fn is_default_route(body: &[u8]) -> bool {
     // Family, length of the destination's prefix, of the source's, type of service, table.
@@ -183,20 +161,21 @@ fn is_default_route(body: &[u8]) -> bool {
 
 /// The addresses that count, with the index of the interface that has each.
 fn addresses() -> HashSet<(u32, IpAddr)> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let has = |name: &str, what| Path::new("/sys/class/net").join(name).join(what).exists();
+    let links = Links::of_this_host();
+    let interfaces = interfaces::list(&links);
+    let index = |interface: &if_addrs::Interface| interface.index.unwrap_or(0);
     let is_link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let reach_further: HashSet<&str> = interfaces
+    let reach_further: HashSet<u32> = interfaces
         .iter()
         .filter(|interface| !is_link_local(interface.ip()))
-        .map(|interface| interface.name.as_str())
+        .map(index)
         .collect();
     let counts =
-        |name: &str| !has(name, "brport") && (reach_further.contains(name) || has(name, "device"));
+        |of: u32| !links.is_port(of) && (reach_further.contains(&of) || links.leads_outside(of));
     interfaces
         .iter()
-        .filter(|interface| counts(&interface.name))
-        .map(|interface| (interface.index.unwrap_or(0), interface.ip()))
+        .filter(|interface| counts(index(interface)))
+        .map(|interface| (index(interface), interface.ip()))
         .collect()
 }
 
@@ -205,6 +184,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::netlink::HEADER;
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = (HEADER as u32 + body.len() as u32).to_ne_bytes().to_vec();
