@@ -7,11 +7,15 @@ use std::collections::HashMap;
 #[cfg(target_os = "linux")]
 const LAYERS: u32 = 4;
 
+/// Stands for the driver of the loopback, which is not named.
+#[cfg(target_os = "linux")]
+const LOOPBACK: &str = "loopback";
+
 /// One interface. Where nothing is told of one, it is up and leads outside.
 #[derive(Debug, Default)]
 struct Link {
     is_down: bool,
-    /// The driver's name; devices have none.
+    /// The driver's name; devices have none, and the loopback has this module's.
     kind: String,
     is_point_to_point: bool,
     /// The bridge, or the bond, that it is a part of.
@@ -48,8 +52,8 @@ impl Links {
         self.0.get(&index).is_some_and(|link| link.is_port)
     }
 
-    /// Whether it leads to other hosts, by a device or a tunnel. What does not are bridges without such a port, dummies
-    /// and ends of pairs, which hosts of containers make and remove all day.
+    /// Whether it leads to other hosts, by a device or a tunnel. What does not are the loopback, bridges without such a
+    /// port, dummies and ends of pairs, which hosts of containers make and remove all day.
     #[cfg(target_os = "linux")]
     pub(crate) fn leads_outside(&self, index: u32) -> bool {
         self.leads_out(index, LAYERS)
@@ -68,7 +72,7 @@ impl Links {
         };
         match link.kind.as_str() {
             _ if link.is_point_to_point => true,
-            "veth" | "netkit" | "dummy" => false,
+            LOOPBACK | "veth" | "netkit" | "dummy" => false,
             "bridge" => self.0.iter().any(|(&port, link)| {
                 // The end of a virtual machine is a tunnel's without being one.
                 link.master == Some(index) && link.kind != "tun" && self.leads_out(port, layers)
@@ -82,7 +86,7 @@ impl Links {
 mod linux {
     use std::{collections::HashMap, io};
 
-    use super::Link;
+    use super::{LOOPBACK, Link};
     use crate::netlink::{ask, attributes, question_for_all, word};
 
     const RTM_NEWLINK: u16 = 16;
@@ -90,6 +94,7 @@ mod linux {
 
     // Flags (`linux/if.h`).
     const IFF_UP: u32 = 0x1;
+    const IFF_LOOPBACK: u32 = 0x8;
     const IFF_POINTOPOINT: u32 = 0x10;
 
     // Attributes (`linux/if_link.h`).
@@ -121,6 +126,9 @@ mod linux {
             is_point_to_point: flags & IFF_POINTOPOINT != 0,
             ..Link::default()
         };
+        if flags & IFF_LOOPBACK != 0 {
+            link.kind = LOOPBACK.to_owned();
+        }
         let mut is_elsewhere = false;
         for (kind, value) in attributes(body.get(INFO..)?) {
             match kind {

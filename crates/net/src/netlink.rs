@@ -20,6 +20,11 @@ const NLM_F_MULTI: u16 = 2;
 /// What marks the type of an attribute that has others in it.
 const NLA_F_NESTED: u16 = 0x8000;
 
+/// A message that asks for one thing.
+pub(crate) fn question(kind: u16, body: &[u8]) -> Vec<u8> {
+    message(kind, NLM_F_REQUEST, body)
+}
+
 /// A message that asks for all of a kind.
 pub(crate) fn question_for_all(kind: u16, body: &[u8]) -> Vec<u8> {
     message(kind, NLM_F_REQUEST | NLM_F_DUMP, body)
@@ -31,6 +36,15 @@ fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     bytes.extend(flags.to_ne_bytes());
     bytes.extend([0; 8]);
     bytes.extend(body);
+    bytes
+}
+
+/// An attribute of a message.
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
 

@@ -165,19 +165,16 @@ impl Engine {
         self.attempts.checks.remove_socket(socket);
     }
 
+    /// Other addresses alone are no other network: of that the driver tells beside them.
     pub(super) fn on_local_addresses(&mut self, addresses: &[LocalAddress]) {
         let local = considered(addresses);
         if local == self.host.addresses && self.host.known {
             return;
         }
-        let first = !std::mem::replace(&mut self.host.known, true);
+        self.host.known = true;
         self.host.addresses = local;
         self.host.signal_due = true;
-        if first {
-            self.add_pairs();
-        } else {
-            self.on_network_changed();
-        }
+        self.add_pairs();
     }
 
     pub(super) fn on_mapped_port(&mut self, socket: SocketId, external: Option<SocketAddr>) {

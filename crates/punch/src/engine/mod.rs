@@ -105,6 +105,7 @@ impl Engine {
             }
             Input::MappedPort { socket, external } => self.on_mapped_port(socket, external),
             Input::NetworkChanged => self.on_network_changed(),
+            Input::NearbyChanged => self.ask_whether_all_stands(),
             Input::TunnelUp => {
                 let active = self.path.streams_active;
                 self.path.set_activity(self.now, true, active);
