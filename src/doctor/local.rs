@@ -10,7 +10,9 @@ use super::findings::Proxy;
 
 /// A global IPv6 address of an interface, if there is one.
 pub(super) fn global_v6() -> Option<IpAddr> {
-    let mut addresses = local_addresses(false).into_iter().map(|local| local.ip);
+    let mut addresses = local_addresses(false, &[])
+        .into_iter()
+        .map(|local| local.ip);
     addresses.find(|ip| ip.is_ipv6() && !address::is_private(*ip))
 }
 

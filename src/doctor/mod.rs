@@ -130,7 +130,7 @@ fn ipv6(v6: Asked) -> Ipv6 {
         address,
         answers: v6.map(|(_, reply)| reply.is_some()),
         untranslated: seen.map(|seen| {
-            let mut local = local_addresses(true).into_iter();
+            let mut local = local_addresses(true, &[]).into_iter();
             local.any(|local| local.ip == seen.ip())
         }),
     }

@@ -126,7 +126,7 @@ impl Answers {
         };
         let network = async {
             let views = nat::views(&servers).await;
-            let nat = nat::examine(&views, &local_addresses(true)).await;
+            let nat = nat::examine(&views, &local_addresses(true, &[])).await;
             (views, nat)
         };
         let ((views, nat), path_mtu) = tokio::join!(network, mtu);

@@ -33,7 +33,7 @@ pub(super) async fn measure(servers: &[SocketAddr]) -> Option<DirectTcp> {
             seen.push(asked.mapped);
         }
     }
-    let local: Vec<IpAddr> = local_addresses(true).iter().map(|l| l.ip).collect();
+    let local: Vec<IpAddr> = local_addresses(true, &[]).iter().map(|l| l.ip).collect();
     judge(&seen, &local)
 }
 

@@ -6,9 +6,12 @@ pub mod deadline;
 mod disguise;
 mod ecn;
 pub mod interfaces;
+mod links;
 pub mod listening;
 pub mod mux;
 pub mod nat64;
+#[cfg(target_os = "linux")]
+mod netlink;
 pub mod route;
 pub mod same_host;
 pub mod stun_servers;

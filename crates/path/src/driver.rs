@@ -136,12 +136,9 @@ impl Driver {
                     }
                 }
                 () = sleep_until(timeout) => self.handle_timeout(),
-                reason = changes.changed() => {
-                    self.look_for_nat64();
-                    self.on_network_changed(reason);
-                }
+                reason = changes.news() => self.on_change(reason),
                 // All of IPv4 is reached by another way than before.
-                Ok(()) = nat64.changed() => self.on_network_changed(Reason::Network),
+                Ok(()) = nat64.changed() => self.on_network_changed(),
             }
             if !self.flush().await {
                 break;
@@ -328,9 +325,23 @@ impl Driver {
         self.looking = Some(AbortOnDropHandle::new(looking));
     }
 
-    /// Whatever stood may not stand any more, with the same addresses too.
-    fn on_network_changed(&mut self, reason: Reason) {
+    fn on_change(&mut self, reason: Reason) {
         tracing::debug!(?reason, "looking at all paths again");
+        match reason {
+            // Who reaches this host there hears of it, and what stands is asked; nothing is forgotten.
+            Reason::Nearby => {
+                self.tell_addresses();
+                self.tell_engine(Input::NearbyChanged);
+            }
+            Reason::Network | Reason::Woke { .. } => {
+                self.look_for_nat64();
+                self.on_network_changed();
+            }
+        }
+    }
+
+    /// Whatever stood may not stand any more, with the same addresses too.
+    fn on_network_changed(&mut self) {
         self.sockets.on_network_changed();
         self.tell_addresses();
         self.tell_engine(Input::NetworkChanged);
@@ -339,7 +350,8 @@ impl Driver {
     }
 
     fn tell_addresses(&mut self) {
-        let addresses = local_addresses(self.on_this_host);
+        let servers = self.engine.as_ref().map_or(&[][..], Engine::stun_servers);
+        let addresses = local_addresses(self.on_this_host, servers);
         self.tell_engine(Input::LocalAddresses(&addresses));
     }
 

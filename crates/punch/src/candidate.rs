@@ -134,11 +134,16 @@ fn scopes(local: &[LocalAddress]) -> impl Iterator<Item = u32> {
         .map(|l| l.scope_id)
 }
 
-/// The host candidates of sockets bound to these ports: every interface address of the socket's family.
+/// The host candidates of sockets bound to these ports, at most `most`: interface addresses of the socket's family.
+///
+/// Addresses that mean something further away come first, and among those of one kind the order of `local` is kept.
+/// What is cut is never the address of a family that comes first in `local`, and no family takes the places of the
+/// other's first few: a host of containers has dozens of addresses, and one by which its neighbours reach it.
 pub(crate) fn host(
     local: &[LocalAddress],
     v4_port: Option<u16>,
     v6_port: Option<u16>,
+    most: usize,
 ) -> Vec<Candidate> {
     let with_port = |l: &LocalAddress| {
         let address: SocketAddr = match l.ip {
@@ -150,17 +155,31 @@ pub(crate) fn host(
             address,
         })
     };
-    let mut all: Vec<Candidate> = local.iter().filter_map(with_port).collect();
-    // Addresses that mean something further away first, so that a cap cuts the least.
-    all.sort_by_key(|c| {
-        (
-            is_link_local(c.address.ip()),
-            address::is_private(c.address.ip()),
-            c.address,
-        )
-    });
-    all.dedup();
-    all
+    let by_reach = |c: &Candidate| {
+        let ip = c.address.ip();
+        (is_link_local(ip), address::is_private(ip))
+    };
+    // The first few of a family are its own, and what is left of the places is for all.
+    let (mut kept, mut rest) = (Vec::new(), Vec::new());
+    for is_v6 in [false, true] {
+        let mut family: Vec<Candidate> = Vec::new();
+        for candidate in local.iter().filter_map(with_port) {
+            if candidate.address.is_ipv6() == is_v6 && !family.contains(&candidate) {
+                family.push(candidate);
+            }
+        }
+        let first = family.iter().position(|c| !is_link_local(c.address.ip()));
+        let first = first.map(|at| family.remove(at));
+        family.sort_by_key(by_reach);
+        family.splice(..0, first);
+        rest.extend(family.split_off(family.len().min(most / 3)));
+        kept.extend(family);
+    }
+    rest.sort_by_key(by_reach);
+    rest.truncate(most - kept.len());
+    kept.extend(rest);
+    kept.sort_by_key(by_reach);
+    kept
 }
 
 #[cfg(test)]
@@ -268,6 +287,60 @@ mod tests {
         assert_eq!(
             name(Kind::PeerReflexive, "192.0.2.3:1"),
             Technique::PeerReflexive
+        );
+    }
+
+    /// The host candidates of these addresses with one port for both families.
+    fn announced(local: &[&str], most: usize) -> Vec<IpAddr> {
+        let local: Vec<LocalAddress> = local
+            .iter()
+            .map(|ip| ip.parse::<IpAddr>().unwrap().into())
+            .collect();
+        let candidates = host(&local, Some(7), Some(7), most);
+        candidates.iter().map(|c| c.address.ip()).collect()
+    }
+
+    #[test]
+    fn a_crowd_of_bridges_pushes_out_neither_the_first_address_nor_the_other_family() {
+        let crowd: Vec<String> = (0..100).map(|n| format!("172.17.{n}.1")).collect();
+        let public: Vec<String> = (1..20).map(|n| format!("192.0.2.{n}")).collect();
+        for (crowd, most) in [(&crowd, 12), (&crowd, 5), (&public, 12), (&public, 5)] {
+            let mut local = vec!["192.168.1.5"];
+            local.extend(crowd.iter().map(String::as_str));
+            local.push("fd00::5");
+            let announced = announced(&local, most);
+            assert_eq!(announced.len(), most);
+            for ip in ["192.168.1.5", "fd00::5"] {
+                assert!(announced.contains(&ip.parse().unwrap()), "{announced:?}");
+            }
+        }
+        let v6: Vec<String> = (1..20).map(|n| format!("2001:db8::{n}")).collect();
+        let mut local: Vec<&str> = v6.iter().map(String::as_str).collect();
+        local.extend(["10.0.0.1", "10.0.0.2"]);
+        let announced = announced(&local, 12);
+        assert!(announced.ends_with(&["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap())));
+    }
+
+    #[test]
+    fn of_one_kind_the_order_is_kept_and_what_reaches_further_comes_first() {
+        let local = [
+            "192.168.1.5",
+            "fe80::1",
+            "10.0.0.1",
+            "192.0.2.1",
+            "10.0.0.1",
+            "2001:db8::1",
+        ];
+        let expected = [
+            "192.0.2.1",
+            "2001:db8::1",
+            "192.168.1.5",
+            "10.0.0.1",
+            "fe80::1",
+        ];
+        assert_eq!(
+            announced(&local, 12),
+            expected.map(|ip| ip.parse::<IpAddr>().unwrap())
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -87,9 +88,23 @@ impl Checklist {
     pub(crate) fn add(&mut self, key: PairKey, technique: Technique) {
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.announced = true;
-        } else if self.pairs.values().filter(|p| p.announced).count() < self.most_announced {
+        } else if self.has_room(1) {
             self.pairs.insert(key, Pair::new(technique, true));
         }
+    }
+
+    /// Whether so many more candidates of the peer fit in.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.usable() + more <= self.most_announced
+    }
+
+    /// Forgets those that failed with addresses which the peer names no more: a host of containers has ever others, and
+    /// they would leave no room.
+    pub(crate) fn forget_others(&mut self, named: &[SocketAddr]) {
+        self.pairs.retain(|key, pair| {
+            let is_others = pair.announced && !key.0.is_stream() && !named.contains(&key.1);
+            !(is_others && pair.state == State::Failed)
+        });
     }
 
     /// Adds a pair that an authenticated message revealed. False when there are too many of them already.
@@ -389,8 +404,6 @@ impl Checklist {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     const PUBLIC: PairKey = (
@@ -568,5 +581,24 @@ mod tests {
             })
         );
         assert_eq!(list.poll(now), None);
+    }
+
+    #[test]
+    fn addresses_that_failed_and_are_named_no_more_make_room_for_new_ones() {
+        let mut list = checklist();
+        let bridge = |n: u8| (SocketId::V4, SocketAddr::from(([172, 17, n, 1], 9)));
+        for n in 0..=255 {
+            list.add(bridge(n), Technique::Lan);
+        }
+        assert!(!list.has_room(1));
+        list.restart(Instant::now());
+        list.forget_others(&[LAN.1]);
+        assert!(!list.has_room(1), "they are being checked");
+        list.on_valid(Instant::now(), PUBLIC, Duration::ZERO, Length::Short);
+        list.stop();
+        list.forget_others(&[LAN.1]);
+        assert_eq!(list.usable(), 2, "what is named, and what works");
+        list.add(bridge(0), Technique::Lan);
+        assert!(list.get(bridge(0)).is_some());
     }
 }

@@ -105,7 +105,9 @@ pub enum Input<'a> {
         /// The number of the socket; nothing is sent from it any more.
         socket: SocketId,
     },
-    /// The addresses of all interfaces that are up, each time all of them. Leave loopback out unless the session
+    /// The addresses of all interfaces that are up, each time all of them, the likeliest to be reached first: where
+    /// there are too many, those are told to the peer. Others than before are told to it too, and begin nothing
+    /// anew: for that there is [`Input::NetworkChanged`]. Leave loopback out unless the session
     /// may stay on this host: a peer's loopback candidate is only used when this list has a loopback address.
     LocalAddresses(&'a [LocalAddress]),
     /// What the peer's [`Output::Signal`] said. The driver has authenticated it as the peer's, and signals come in
@@ -132,6 +134,9 @@ pub enum Input<'a> {
     },
     /// An address or a route of this host changed: look at everything again, at once.
     NetworkChanged,
+    /// The same of a network within this host, by which it reaches no others as far as is known: ask the path, and the
+    /// servers whether this host is still where it was. What was learned and found holds.
+    NearbyChanged,
     /// A tunnel stands on the nominated path.
     TunnelUp,
     /// The tunnel on the nominated path was lost; the path is given up and looked for anew.

@@ -368,10 +368,12 @@ fn the_interface_may_vanish_in_the_middle_of_a_search() {
     let host = simulation.hosts[1];
     simulation.world.set_up(host, false);
     simulation.tell(1, Input::LocalAddresses(&[]));
+    simulation.tell(1, Input::NetworkChanged);
     simulation.run_until(simulation.world.now() + 60 * S, |_| false);
     simulation.world.set_up(host, true);
     let ip = simulation.world.ip(host);
     simulation.tell(1, Input::LocalAddresses(&[LocalAddress::from(ip)]));
+    simulation.tell(1, Input::NetworkChanged);
     assert!(simulation.run_until(simulation.world.now() + 20 * S, Simulation::is_direct));
     assert!(simulation.carries());
     simulation.run_until(simulation.world.now() + 5 * S, |_| false);

@@ -1,9 +1,9 @@
 //! Networks that do more than translate: overlays, guards against floods, tables that run out, mappings with a life of
 //! their own, servers with a poor view. One network, one test, or one for each end.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use p2pdbg_punch::{Event, Input, Path, Technique};
+use p2pdbg_punch::{Event, Input, LocalAddress, Path, Technique};
 use p2pdbg_simnet::{Direction, Link, NatConfig, NatKind, Overflow, Scenario, Simulation};
 
 const S: Duration = Duration::from_secs(1);
@@ -342,4 +342,97 @@ fn outage_is_called_one_at_the_end_that_has_it() {
     let limit = simulation.world.now() + 60 * S;
     simulation.tell(0, Input::NetworkChanged);
     assert!(simulation.run_until(limit, Simulation::is_direct));
+}
+
+#[test]
+fn two_hosts_of_twenty_container_networks_each_meet_over_their_lan_behind_a_nat_that_does_not_hairpin()
+ {
+    let mut simulation = Scenario::same_network(PR).build();
+    for n in 0..2 {
+        simulation.start_peer(n);
+        let host = simulation.hosts[n];
+        let own = simulation.world.ip(host);
+        // In numerical order all of them come before the LAN's.
+        let bridges = (0..20).map(|bridge| IpAddr::from([10, 0, bridge, 1]));
+        let local: Vec<LocalAddress> = std::iter::once(own)
+            .chain(bridges)
+            .map(LocalAddress::from)
+            .collect();
+        simulation.tell(n, Input::LocalAddresses(&local));
+    }
+    let limit = simulation.world.now() + 10 * S;
+    assert!(simulation.run_until(limit, Simulation::is_direct));
+    for n in 0..2 {
+        let technique = path(&simulation, n).map(|path| path.technique);
+        assert_eq!(technique, Some(Technique::Lan));
+    }
+}
+
+/// What two peers behind NATs that cannot be passed sent in ten minutes on the relay.
+fn sent_on_the_relay(nearby: bool) -> u64 {
+    let mut simulation = Scenario::new(PR, NatKind::SYMMETRIC_RANDOM).seed(4).build();
+    for n in 0..2 {
+        let nat = simulation.boxes[n][0];
+        simulation.world.nat(nat).hide_from_peers();
+    }
+    simulation.start();
+    run(&mut simulation, 60 * S);
+    let before = simulation.world.packets_sent();
+    for round in 0..120 {
+        if nearby {
+            // A network of containers comes, and goes again.
+            let own = simulation.world.ip(simulation.hosts[0]);
+            let bridge = (round % 2 == 0).then(|| IpAddr::from([172, 18 + round as u8 / 8, 0, 1]));
+            let local: Vec<LocalAddress> = [own]
+                .into_iter()
+                .chain(bridge)
+                .map(LocalAddress::from)
+                .collect();
+            simulation.tell(0, Input::LocalAddresses(&local));
+            simulation.tell(0, Input::NearbyChanged);
+        }
+        run(&mut simulation, 5 * S);
+    }
+    simulation.world.packets_sent() - before
+}
+
+#[test]
+fn networks_of_containers_that_come_and_go_begin_no_search_anew() {
+    let (quiet, busy) = (sent_on_the_relay(false), sent_on_the_relay(true));
+    // Two questions each time and their answers, and some checks of each new address.
+    assert!(busy < quiet + 120 * 30, "{quiet} {busy}");
+}
+
+#[test]
+fn network_of_containers_that_comes_leaves_the_path_the_attempt_and_the_caution_as_they_are() {
+    let mut simulation = Scenario::new(PR, PR).seed(5).build();
+    simulation.start();
+    assert!(simulation.run_until(20 * S, Simulation::is_direct));
+    simulation.use_path();
+    run(&mut simulation, 20 * S);
+    let attempts = |s: &Simulation| {
+        let began = |(_, event): &(Duration, Event)| matches!(event, Event::AttemptBegan { .. });
+        [0, 1].map(|n| {
+            s.peer(n)
+                .events()
+                .filter(|(at, event)| began(&(*at, (*event).clone())))
+                .count()
+        })
+    };
+    let before = (
+        attempts(&simulation),
+        path(&simulation, 0),
+        path(&simulation, 1),
+    );
+    let own = simulation.world.ip(simulation.hosts[0]);
+    let local = [own, [172, 18, 0, 1].into()].map(LocalAddress::from);
+    simulation.tell(0, Input::LocalAddresses(&local));
+    simulation.tell(0, Input::NearbyChanged);
+    run(&mut simulation, 5 * S);
+    let after = (
+        attempts(&simulation),
+        path(&simulation, 0),
+        path(&simulation, 1),
+    );
+    assert_eq!(before, after);
 }

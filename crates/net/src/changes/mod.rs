@@ -5,6 +5,10 @@
 //! attempts, the paths, the meeting) listens. The signal carries no picture of the network: each looks for itself at
 //! what it needs. Announcements that come faster than somebody looks are one announcement to him, and a sleep among
 //! them is what he hears of: he would else look at the network anew all the same, and hold the time against others.
+//!
+//! Networks within this host (bridges of containers, ends of pairs) come and go all day where containers run, and
+//! the way to others is no other for it. What was learnt of that way would be lost each time, so such news have a
+//! reason of their own, which only those are told of who ask for it.
 
 mod sleep;
 mod watcher;
@@ -17,8 +21,11 @@ use tokio_util::task::AbortOnDropHandle;
 /// Why everybody is to look at the network again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// An address, a route or a carrier has come, gone or changed.
+    /// An address, a route or a carrier by which this host reaches others has come, gone or changed.
     Network,
+    /// The same of a network within this host, by which it reaches no others as far as is known: what stands is to be
+    /// asked, and what was learnt of the networks further away still holds.
+    Nearby,
     /// This host has slept: what its clocks and its NATs remember is old.
     Woke {
         /// For how long it slept, as far as its clocks tell.
@@ -30,6 +37,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network => f.write_str("the network of this host has changed"),
+            Self::Nearby => f.write_str("a network within this host has changed"),
             Self::Woke { slept } => write!(f, "this host slept for {} s", slept.as_secs()),
         }
     }
@@ -38,7 +46,8 @@ impl fmt::Display for Reason {
 /// What was announced.
 #[derive(Debug, Clone, Copy, Default)]
 struct Announced {
-    last: Option<Reason>,
+    /// How many changes there were, of networks within this host aside.
+    changes: u64,
     /// The last sleep, and how many there were.
     woke: Option<(Reason, u64)>,
 }
@@ -81,9 +90,13 @@ impl Changes {
 
     /// Has everybody who listens look again, and says so in the log.
     pub fn announce(&self, reason: Reason) {
-        tracing::info!("{reason}");
+        match reason {
+            // Dozens an hour where containers run.
+            Reason::Nearby => tracing::debug!("{reason}"),
+            Reason::Network | Reason::Woke { .. } => tracing::info!("{reason}"),
+        }
         self.last.send_modify(|announced| {
-            announced.last = Some(reason);
+            announced.changes += u64::from(reason != Reason::Nearby);
             if let Reason::Woke { .. } = reason {
                 let before = announced.sleeps();
                 announced.woke = Some((reason, before + 1));
@@ -95,6 +108,7 @@ impl Changes {
     pub fn subscribe(&self) -> Listener {
         let mut listener = Listener {
             last: self.last.subscribe(),
+            changes: 0,
             sleeps: 0,
         };
         listener.forget();
@@ -106,6 +120,8 @@ impl Changes {
 #[derive(Debug, Clone)]
 pub struct Listener {
     last: watch::Receiver<Announced>,
+    /// How many changes he has heard of.
+    changes: u64,
     /// How many sleeps he has heard of.
     sleeps: u64,
 }
@@ -113,22 +129,34 @@ pub struct Listener {
 impl Listener {
     /// Takes what has been announced so far for heard.
     pub fn forget(&mut self) {
-        self.sleeps = self.last.borrow_and_update().sleeps();
+        let announced = *self.last.borrow_and_update();
+        (self.changes, self.sleeps) = (announced.changes, announced.sleeps());
     }
 
-    /// Waits for the next announcement, or for ever when nobody is left to make one. Of several since the last call
-    /// the last sleep is told, and without one the last of all. May be cancelled at any time.
+    /// Waits for the next announcement but those of networks within this host, or for ever when nobody is left to make
+    /// one. Of several since the last call the last sleep is told. May be cancelled at any time.
     pub async fn changed(&mut self) -> Reason {
         loop {
-            if self.last.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            match self.news().await {
+                Reason::Nearby => {}
+                reason => return reason,
             }
-            let announced = *self.last.borrow_and_update();
-            let heard = std::mem::replace(&mut self.sleeps, announced.sleeps());
-            let slept = announced.woke.filter(|(_, sleeps)| *sleeps > heard);
-            if let Some(reason) = slept.map(|(woke, _)| woke).or(announced.last) {
-                return reason;
-            }
+        }
+    }
+
+    /// Waits for the next announcement of all. Of several since the last call the last sleep is told, and networks
+    /// within this host only without any other. May be cancelled at any time.
+    pub async fn news(&mut self) -> Reason {
+        if self.last.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let announced = *self.last.borrow_and_update();
+        let changes = std::mem::replace(&mut self.changes, announced.changes);
+        let sleeps = std::mem::replace(&mut self.sleeps, announced.sleeps());
+        match announced.woke {
+            Some((woke, count)) if count > sleeps => woke,
+            _ if announced.changes > changes => Reason::Network,
+            _ => Reason::Nearby,
         }
     }
 }
@@ -179,5 +207,23 @@ mod tests {
         let mut late = changes.subscribe();
         let told = tokio::time::timeout(Duration::ZERO, late.changed()).await;
         assert!(told.is_err());
+    }
+
+    #[tokio::test]
+    async fn networks_within_this_host_are_told_to_who_asks_and_hide_nothing() {
+        let changes = Changes::silent();
+        let (mut one, mut all) = (changes.subscribe(), changes.subscribe());
+        changes.announce(Reason::Nearby);
+        assert_eq!(all.news().await, Reason::Nearby);
+        let told = tokio::time::timeout(Duration::ZERO, one.changed()).await;
+        assert!(told.is_err());
+        for reason in [Reason::Network, NAP] {
+            changes.announce(reason);
+            changes.announce(Reason::Nearby);
+            assert_eq!(one.changed().await, reason);
+            assert_eq!(all.news().await, reason);
+        }
+        changes.announce(Reason::Nearby);
+        assert_eq!(all.news().await, Reason::Nearby);
     }
 }

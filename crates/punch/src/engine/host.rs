@@ -19,7 +19,7 @@ use crate::{
     signal::MAX_CANDIDATES,
 };
 
-/// Interface addresses that are considered.
+/// Interface addresses that are considered, of each family.
 const MAX_LOCAL: usize = 64;
 
 /// News within this time are of the same change.
@@ -93,9 +93,8 @@ impl LocalHost {
     /// All that the peer may be told to send to.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         let (v4, v6) = (self.port(SocketId::V4), self.port(SocketId::V6));
-        let mut all = candidate::host(&self.addresses, v4, v6);
-        // Reflexive and mapped ones first: a crowd of interfaces must not push them out.
-        all.truncate(MAX_CANDIDATES / 2);
+        // A crowd of interfaces must not push out what is seen and mapped.
+        let mut all = candidate::host(&self.addresses, v4, v6, MAX_CANDIDATES / 2);
         let mapped = self.mapped.values().map(|&address| Candidate {
             kind: Kind::Mapped,
             address,
@@ -114,6 +113,19 @@ impl LocalHost {
         }
         all
     }
+}
+
+/// The first of each family, each once, in their order.
+fn considered(addresses: &[LocalAddress]) -> Vec<LocalAddress> {
+    let mut considered: Vec<LocalAddress> = Vec::new();
+    for address in addresses {
+        let of_family = |known: &&LocalAddress| known.ip.is_ipv6() == address.ip.is_ipv6();
+        if !considered.contains(address) && considered.iter().filter(of_family).count() < MAX_LOCAL
+        {
+            considered.push(*address);
+        }
+    }
+    considered
 }
 
 impl Engine {
@@ -153,21 +165,16 @@ impl Engine {
         self.attempts.checks.remove_socket(socket);
     }
 
+    /// Other addresses alone are no other network: of that the driver tells beside them.
     pub(super) fn on_local_addresses(&mut self, addresses: &[LocalAddress]) {
-        let mut local: Vec<LocalAddress> = addresses.iter().take(MAX_LOCAL).copied().collect();
-        local.sort_unstable();
-        local.dedup();
+        let local = considered(addresses);
         if local == self.host.addresses && self.host.known {
             return;
         }
-        let first = !std::mem::replace(&mut self.host.known, true);
+        self.host.known = true;
         self.host.addresses = local;
         self.host.signal_due = true;
-        if first {
-            self.add_pairs();
-        } else {
-            self.on_network_changed();
-        }
+        self.add_pairs();
     }
 
     pub(super) fn on_mapped_port(&mut self, socket: SocketId, external: Option<SocketAddr>) {
@@ -222,5 +229,34 @@ impl Engine {
         self.host.gathering.on_network_changed();
         self.path.doubt(self.now);
         self.begin_generation();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::{Input, PunchKey, Role};
+
+    #[test]
+    fn hundred_ipv4_addresses_leave_ipv6_and_the_first_of_them_announced() {
+        let now = Instant::now();
+        let config = Config::new(Role::Controlling, PunchKey::new([7; 32]), Vec::new());
+        let mut engine = Engine::new(config, [7; 32], now);
+        for (socket, local) in [(SocketId::V4, "0.0.0.0:7"), (SocketId::V6, "[::]:7")] {
+            let local = local.parse().unwrap();
+            engine.handle(now, Input::SocketOpened { socket, local });
+        }
+        let wanted = ["192.168.1.5", "fd00::5", "fd00::6"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        let mut local = vec![LocalAddress::from(wanted[0])];
+        local.extend((0..100).map(|n| LocalAddress::from(IpAddr::from([10, 0, n, 1]))));
+        local.extend(wanted[1..].iter().map(|&ip| LocalAddress::from(ip)));
+        engine.handle(now, Input::LocalAddresses(&local));
+        let candidates = engine.host.candidates();
+        assert_eq!(candidates.len(), MAX_CANDIDATES / 2);
+        for ip in wanted {
+            assert!(candidates.iter().any(|c| c.address.ip() == ip), "{ip}");
+        }
     }
 }

@@ -18,7 +18,7 @@ mod peer;
 mod port_search;
 mod search_setup;
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use p2pdbg_nat::NatReport;
 use p2pdbg_proto::address;
@@ -105,6 +105,7 @@ impl Engine {
             }
             Input::MappedPort { socket, external } => self.on_mapped_port(socket, external),
             Input::NetworkChanged => self.on_network_changed(),
+            Input::NearbyChanged => self.ask_whether_all_stands(),
             Input::TunnelUp => {
                 let active = self.path.streams_active;
                 self.path.set_activity(self.now, true, active);
@@ -145,6 +146,12 @@ impl Engine {
     #[must_use]
     pub fn nominated(&self) -> Option<&Path> {
         self.path.direct.as_ref().map(|direct| &direct.path)
+    }
+
+    /// The servers that it was told of.
+    #[must_use]
+    pub fn stun_servers(&self) -> &[SocketAddr] {
+        &self.config.stun_servers
     }
 
     /// Why the session is not direct now; `None` when it is.

@@ -316,9 +316,13 @@ impl Engine {
     }
 
     /// Asks the path at once and often, and a server of each family whether this host is still where it was.
-    pub(super) fn on_path_silent(&mut self) {
+    pub(super) fn ask_whether_all_stands(&mut self) {
         self.path.doubt(self.now);
         self.host.gathering.ask_again(self.now);
+    }
+
+    pub(super) fn on_path_silent(&mut self) {
+        self.ask_whether_all_stands();
         self.suspend_search();
     }
 

@@ -209,7 +209,13 @@ impl Engine {
             return;
         };
         let most = self.config.budget.peer_candidates;
-        for candidate in candidate::accept(&remote.candidates, &self.host.addresses, most) {
+        let accepted = candidate::accept(&remote.candidates, &self.host.addresses, most);
+        let named: Vec<SocketAddr> = accepted.iter().map(|c| c.address).collect();
+        // As often as it may begin anew, and have all be forgotten.
+        if !self.attempts.checks.has_room(named.len()) && self.peer.restarts.take(self.now) {
+            self.attempts.checks.forget_others(&named);
+        }
+        for candidate in accepted {
             let socket = SocketId::for_address(candidate.address);
             if self.host.sockets.contains_key(&socket) {
                 let technique = candidate::technique(candidate, &self.host.addresses);
@@ -222,7 +228,8 @@ impl Engine {
             let checks = &mut self.attempts.checks;
             checks.add((socket, stream.remote), stream.technique);
         }
-        if matches!(self.attempts.phase, Phase::Running { .. }) {
+        // Beside a path, or between two attempts, an address that is new may lead where the others do not.
+        if !matches!(self.attempts.phase, Phase::Waiting) && !self.attempts.is_held(self.now) {
             self.attempts.checks.start_idle(self.now);
         }
     }

@@ -41,9 +41,8 @@ pub(crate) fn accepted(local: SocketAddr, remote: SocketAddr, mapped: bool) -> T
 
 /// Where this end may be dialled.
 pub(crate) fn candidates(ports: &TcpPorts, local: &[candidate::LocalAddress]) -> Vec<Candidate> {
-    let mut all = candidate::host(local, ports.v4, ports.v6);
     // What is seen and mapped must not be pushed out by a crowd of interfaces.
-    all.truncate(MOST_CANDIDATES - 3);
+    let mut all = candidate::host(local, ports.v4, ports.v6, MOST_CANDIDATES - 3);
     let mapped = ports.mapped.map(|address| (Kind::Mapped, address));
     let seen = ports
         .seen

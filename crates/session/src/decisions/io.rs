@@ -6,6 +6,7 @@ use std::{
 };
 
 use p2pdbg_events::Event as Report;
+use p2pdbg_net::changes::Reason;
 use p2pdbg_path::{Carrier, PathCommand};
 use p2pdbg_proto::{node::NodeNumber, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
@@ -186,6 +187,17 @@ pub enum Input<'a> {
     PeerLeft,
     /// Ends the session for this reason.
     End(&'a SessionEnd),
+}
+
+impl From<Reason> for Input<'_> {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            // What is known of the ways to the peer still holds.
+            Reason::Nearby => Self::Asked,
+            Reason::Network => Self::NetworkChanged { woke: false },
+            Reason::Woke { .. } => Self::NetworkChanged { woke: true },
+        }
+    }
 }
 
 /// Why a tunnel ended: what the session makes of it hangs on that.

@@ -9,10 +9,7 @@ use p2pdbg_events::{Event as Report, Reporter, Status};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::Connection;
 use p2pdbg_ledger::{ResetCode, StreamId};
-use p2pdbg_net::{
-    changes::{Changes, Reason},
-    deadline::sleep_until,
-};
+use p2pdbg_net::{changes::Changes, deadline::sleep_until};
 use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, Paths};
 use p2pdbg_proto::{control::Role, signal::PeerMessage, tunnel::TunnelMessage};
 use p2pdbg_tunnel::TunnelConfig;
@@ -179,10 +176,7 @@ impl Driver {
                 }
                 Some((stream, event)) = self.streams.event() => self.handle_stream(stream, event),
                 () = sleep_until(timeout) => self.on_timeout(),
-                reason = changes.changed() => {
-                    let woke = matches!(reason, Reason::Woke { .. });
-                    self.decide(Input::NetworkChanged { woke });
-                }
+                reason = changes.news() => self.decide(reason.into()),
                 () = rejections.noted() => self.decide(Input::Rejected),
                 Some(_) = self.tasks.join_next() => {}
             }

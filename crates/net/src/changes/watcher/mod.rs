@@ -27,10 +27,10 @@ pub(super) async fn watch(changes: Changes) {
 
 /// Looks now and then whether the addresses are others than before.
 async fn poll(changes: &Changes) {
-    let mut before = local_addresses(true);
+    let mut before = local_addresses(true, &[]);
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = local_addresses(true);
+        let now = local_addresses(true, &[]);
         if now != before {
             before = now;
             changes.announce(Reason::Network);

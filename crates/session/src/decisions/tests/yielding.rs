@@ -1,6 +1,7 @@
 //! A direct path that carries less than the relay would, and what is told of the ways there are.
 
 use p2pdbg_events::Via;
+use p2pdbg_net::changes::Reason;
 use p2pdbg_proto::node::NodeNumber;
 
 use super::*;
@@ -130,6 +131,19 @@ fn another_network_takes_streams_back_from_a_relay_that_was_tried() {
     let changed = bench.tell(Input::NetworkChanged { woke: true });
     assert_eq!(avoided(&changed), [Duration::ZERO]);
     assert_eq!(bench.decisions.used(), Some(2));
+}
+
+#[test]
+fn networks_of_containers_leave_streams_where_they_are() {
+    let (mut bench, mut delivered) = (on_both(), 0);
+    pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
+    assert_eq!(bench.decisions.used(), Some(1));
+    for _ in 0..10 {
+        let changed = bench.tell(Reason::Nearby.into());
+        assert!(avoided(&changed).is_empty());
+        pass_hungry(&mut bench, Duration::from_secs(1), 100_000, &mut delivered);
+        assert_eq!(bench.decisions.used(), Some(1));
+    }
 }
 
 /// A session of either role that may only go direct, on a path over UDP.
