@@ -8,6 +8,9 @@ import { BEGIN, type Running, type State, after, ended, running } from './state'
 /** How long p2pdbg has to say goodbye to the peer before it is killed. */
 const GOODBYE_MS = 3000;
 
+/** For how long the pipes of a program that has ended are read: one that it left behind may hold them open for ever. */
+const DRAIN_MS = 1000;
+
 /** How often the round-trip time is asked for while somebody is connected. */
 const POLL_MS = 3000;
 
@@ -55,7 +58,13 @@ export class Tunnel {
                 this.fail('cannot_start', `cannot run ${start.program}: ${error.message}`);
                 resolve();
             });
+            let drained: NodeJS.Timeout | undefined;
+            this.child.once('exit', () => {
+                // Without its pipes it is closed, and 'close' comes.
+                drained = setTimeout(() => [this.child.stdout, this.child.stderr].forEach(pipe => pipe?.destroy()), DRAIN_MS);
+            });
             this.child.once('close', (status, signal) => {
+                clearTimeout(drained);
                 this.onClose(status, signal);
                 resolve();
             });
@@ -72,11 +81,14 @@ export class Tunnel {
         return this.child.pid;
     }
 
-    /** Ends it, as ^C does: the peer is told. */
+    /**
+     * Ends it, as ^C does: the peer is told. By SIGTERM, since npm's launcher leaves SIGINT to the terminal, which gives it
+     * to the launcher's child as well.
+     */
     async stop(): Promise<void> {
         this.isStopping = true;
         clearInterval(this.poll);
-        this.child.kill('SIGINT');
+        this.child.kill('SIGTERM');
         const kill = setTimeout(() => this.child.kill('SIGKILL'), GOODBYE_MS);
         await this.whenGone;
         clearTimeout(kill);

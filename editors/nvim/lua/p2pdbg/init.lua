@@ -242,12 +242,12 @@ function M.run(arguments)
   end)
 end
 
---- Ends the tunnel as ^C does, so that the peer is told.
+--- Ends the tunnel as ^C does, so that the peer is told. By SIGTERM: npm's launcher leaves SIGINT to the terminal.
 function M.stop()
   close_window()
   if tunnel and tunnel.process and tunnel.state.phase ~= "ended" then
     tunnel.is_stopping = true
-    tunnel.process:kill("sigint")
+    tunnel.process:kill("sigterm")
   end
 end
 
