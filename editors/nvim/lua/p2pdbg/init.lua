@@ -165,7 +165,12 @@ local function on_event(own, event)
   events.take(own.state, event)
   local state = own.state
   if event.event == "ready" then
-    show_code(state)
+    -- A window takes the focus, which is for those alone who wait for it.
+    if #own.on_up > 0 then
+      show_code(state)
+    else
+      tell(("somebody may come with the code %s; :P2pdbgCopy copies the command"):format(state.code or "?"))
+    end
   elseif event.event == "paired" then
     close_window()
     tell("connected with " .. (state.peer or "?"))
@@ -174,6 +179,7 @@ local function on_event(own, event)
   elseif event.event == "peer_lost" then
     tell((state.peer or "the debuggee") .. " is out of reach; connections are held", vim.log.levels.WARN)
   elseif event.event == "resumed" then
+    close_window()
     tell((state.peer or "the debuggee") .. " is back")
   elseif event.event == "sources" and #state.differ > 0 then
     tell(("%d files differ from the debuggee's, such as %s; :P2pdbgPush copies them"):format(#state.differ, state.differ[1]), vim.log.levels.WARN)
@@ -195,6 +201,9 @@ function M.listen(arguments, on_up)
   if tunnel and tunnel.key == key and tunnel.state.phase ~= "ended" then
     table.insert(tunnel.on_up, on_up)
     tunnel.is_settled = false
+    if tunnel.state.command and tunnel.state.phase ~= "connected" then
+      show_code(tunnel.state)
+    end
     return settle(tunnel)
   end
   if tunnel and tunnel.state.phase ~= "ended" then
