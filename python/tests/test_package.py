@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 from unittest import mock
 
@@ -56,6 +57,21 @@ class TheEnvironment(unittest.TestCase):
                 p2pdbg.start_tunnel("482913-zebra-zone", rendezvous=url)
         self.assertEqual(caught.exception.code, "code_malformed")
         self.assertNotIn("zebra", str(caught.exception))
+
+    @unittest.skipIf(os.name == "nt", "the program here is a script")
+    def test_what_the_program_writes_is_utf8_whatever_the_locale(self) -> None:
+        facts = '{"event":"facts","directory":"/home/Ícaro"}'
+        forward = '{"event":"forward","direction":"to_debuggee","listen":"127.0.0.1:1","to":"localhost:5678"}'
+        with tempfile.TemporaryDirectory() as directory:
+            program = os.path.join(directory, "p2pdbg")
+            with open(program, "w", encoding="utf-8") as file:
+                file.write(f"#!/bin/sh\necho '{facts}'\necho '{forward}'\n")
+            os.chmod(program, 0o700)
+            script = f"import p2pdbg._tunnel as t; t.executable = lambda: {program!r}; print(t.start_tunnel('482913-a-b-c').port)"
+            # The encoding of this locale has no such letter.
+            environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+            said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+        self.assertEqual((said.returncode, said.stdout), (0, "5678\n"), said.stderr)
 
 
 class TheCommandLine(unittest.TestCase):

@@ -56,7 +56,14 @@ def start_tunnel(
     if rendezvous:
         environment["P2PDBG_RENDEZVOUS"] = rendezvous
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # It writes UTF-8 everywhere. The locale's encoding is another on Windows, where the peer's directory may fail in it.
+        encoding="utf-8",
+        errors="replace",
     )
     atexit.register(_stop, process, os.getpid())
     late = threading.Event()
