@@ -151,6 +151,34 @@ tests.a_code_in_an_outage_takes_no_focus_and_goes_with_it = function()
   end)
 end
 
+tests.the_configuration_is_that_of_the_debugger_and_of_its_port_if_one_names_it = function()
+  -- As they are after a session of lldb's, whose configuration names no port to the plugin, and two others.
+  local left = 'local dap = require("dap") '
+    .. 'dap.adapters.p2pdbg_lldb = { type = "executable", command = "lldb-dap" } '
+    .. 'dap.adapters.p2pdbg_debugpy_web = { type = "executable", command = "x" } '
+    .. 'dap.configurations.c = { { name = "lldb", type = "p2pdbg_lldb" }, { name = "no port", type = "p2pdbg_debugpy_web" } } '
+  local chosen
+  local function choose(lua)
+    local script = ([[[ "$1" = listen ] || { echo '%s'; exit; }]]):format(lua) .. "\n" .. lines_of(PAIRED .. "\n" .. FORWARD)
+    with_program(script, function(p2pdbg, path)
+      local why
+      chosen, vim.notify, why = nil, function(message) why = message end, nil
+      p2pdbg.listen({}, function(one) chosen = one.name end)
+      go_on(path, 1)
+      until_so("choice", function() return chosen or (why or ""):find("no configuration") end)
+      chosen = chosen or why
+      p2pdbg.stop()
+      until_so("end", function() return p2pdbg.state().phase == "ended" end)
+    end)
+    return chosen
+  end
+  local notify = vim.notify
+  same(choose(left .. DEBUGPY), "p2pdbg debugpy")
+  same(choose(left), "no port")
+  same(choose(left:gsub("debugpy_web", "rdbg")), "p2pdbg: p2pdbg has no configuration for debugpy at port 5678")
+  vim.notify = notify
+end
+
 for name, test in vim.spairs(tests) do
   local ok, why = pcall(test)
   say({ event = "test", name = name, ok = ok, why = not ok and why or nil })

@@ -102,8 +102,30 @@ local function show_code(state)
   end
 end
 
---- The configuration of nvim-dap for a port, as the program makes it, and loads its adapter.
-local function configuration(program, state, port, done)
+--- Of the configurations that the program has made, also for earlier sessions, the one for a forward: of its debugger,
+--- and rather one that names the port than one that names none, as an adapter that is a program may.
+local function made_for(forward)
+  local dap = require("dap")
+  local name = forward.debugger and "p2pdbg_" .. forward.debugger:gsub("%-", "_")
+  local best, best_rank = nil, -1
+  for _, all in pairs(dap.configurations) do
+    for _, one in ipairs(all) do
+      local kind = type(one.type) == "string" and one.type or ""
+      local is_of_debugger = kind == name or vim.startswith(kind, name and name .. "_" or "p2pdbg")
+      local adapter = is_of_debugger and dap.adapters[kind]
+      local at = adapter and (adapter.port or (one.listen or {}).port or tonumber(tostring(one.target):match(":(%d+)$")))
+      -- A longer name is that of a peer's, or of another debugger such as debugpy-connect.
+      local rank = (at == forward.port and 2 or 0) + (kind == name and 1 or 0)
+      if adapter and (at == forward.port or at == nil) and rank > best_rank then
+        best, best_rank = one, rank
+      end
+    end
+  end
+  return best
+end
+
+--- The configuration of nvim-dap for a forward, as the program makes it, and loads its adapter.
+local function configuration(program, state, forward, done)
   local arguments = { program, "ide", "nvim", "--dir", vim.fn.getcwd() }
   if state.peer then
     vim.list_extend(arguments, { "--peer", state.peer })
@@ -120,17 +142,12 @@ local function configuration(program, state, port, done)
     if not ok then
       return tell("nvim-dap is needed: " .. failure, vim.log.levels.ERROR)
     end
-    local dap = require("dap")
-    for _, all in pairs(dap.configurations) do
-      for _, one in ipairs(all) do
-        local adapter = type(one.type) == "string" and one.type:match("^p2pdbg") and dap.adapters[one.type]
-        local at = adapter and (adapter.port or (one.listen or {}).port or tonumber(tostring(one.target):match(":(%d+)$")))
-        if adapter and (at == port or at == nil) then
-          return done(one)
-        end
-      end
+    local one = made_for(forward)
+    if one then
+      return done(one)
     end
-    tell("p2pdbg has no configuration for port " .. port, vim.log.levels.ERROR)
+    local what = forward.debugger and (forward.debugger .. " at ") or ""
+    tell(("p2pdbg has no configuration for %sport %d"):format(what, forward.port), vim.log.levels.ERROR)
   end))
 end
 
@@ -147,7 +164,7 @@ local function settle(own)
       local waiting = own.on_up
       own.on_up = {}
       for _, on_up in ipairs(waiting) do
-        configuration(own.program, own.state, forward.port, on_up)
+        configuration(own.program, own.state, forward, on_up)
       end
     end
   end
