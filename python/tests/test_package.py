@@ -8,6 +8,7 @@ import unittest
 from unittest import mock
 
 import p2pdbg
+from p2pdbg import _tunnel
 from p2pdbg.__main__ import command_line
 
 
@@ -72,6 +73,16 @@ class TheEnvironment(unittest.TestCase):
             environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
             said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
         self.assertEqual((said.returncode, said.stdout), (0, "5678\n"), said.stderr)
+
+    @unittest.skipIf(os.name == "nt", "the program here is a script")
+    def test_a_tunnel_that_ends_with_its_input_is_ended_by_that_and_not_killed(self) -> None:
+        script = "trap '' TERM; echo ready; cat; exit 130"
+        command = ["sh", "-c", script]
+        with subprocess.Popen(command, encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), "ready\n")
+            _tunnel._stop(process, os.getpid())
+            self.assertEqual(process.returncode, 130)
 
 
 class TheCommandLine(unittest.TestCase):

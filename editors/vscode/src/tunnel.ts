@@ -39,14 +39,17 @@ export class Tunnel {
     private readonly whenGone: Promise<void>;
 
     constructor(private readonly start: Start, private readonly listener: Listener) {
-        this.child = spawn(start.program, start.arguments, {
+        // It ends with its standard input: so it does where there are no signals, and when this process is killed.
+        this.child = spawn(start.program, [...start.arguments, '--until-stdin-ends'], {
             cwd: start.directory,
             env: start.environment,
             // Not through a shell, so that nothing in an argument means anything.
             shell: false,
-            stdio: ['ignore', 'pipe', 'pipe'],
+            stdio: ['pipe', 'pipe', 'pipe'],
             windowsHide: true,
         });
+        // Nothing is written there, and a program that has ended is told of elsewhere.
+        this.child.stdin?.on('error', () => {});
         const lines = new Lines();
         this.child.stdout?.setEncoding('utf8').on('data', (piece: string) => lines.push(piece).forEach(line => this.on(line)));
         this.child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
@@ -82,13 +85,16 @@ export class Tunnel {
     }
 
     /**
-     * Ends it, as ^C does: the peer is told. By SIGTERM, since npm's launcher leaves SIGINT to the terminal, which gives it
-     * to the launcher's child as well.
+     * Ends it, as ^C does: the peer is told. By the end of its input, and where there are signals by SIGTERM as well: npm's
+     * launcher leaves SIGINT to the terminal, which gives it to the launcher's child too. Windows knows no signal but death.
      */
     async stop(): Promise<void> {
         this.isStopping = true;
         clearInterval(this.poll);
-        this.child.kill('SIGTERM');
+        this.child.stdin?.end();
+        if (process.platform !== 'win32') {
+            this.child.kill('SIGTERM');
+        }
         const kill = setTimeout(() => this.child.kill('SIGKILL'), GOODBYE_MS);
         await this.whenGone;
         clearTimeout(kill);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, copyFileSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -134,6 +134,25 @@ test('stopping npm\'s launcher ends the program that it started', { timeout: 60_
     await started.stop();
     assert.equal(lives(Number(readFileSync(join(root, name, 'p2pdbg.pid'), 'utf8'))), false);
     assert.equal(started.state.failure, undefined);
+});
+
+test('stopping is by the end of standard input where no signal is taken, as on Windows', async () => {
+    const path = program('input', `[ "$2" = --until-stdin-ends ] || exit 2; trap '' TERM
+        echo '{"event":"waiting","for":"peer"}'; cat >/dev/null; echo >"$0.ended"`);
+    const started = await waiting(path);
+    await started.stop();
+    assert.equal(existsSync(`${path}.ended`), true);
+    assert.equal(started.state.failure, undefined);
+});
+
+test('a program whose launcher was killed outright ends with its input', { timeout: 60_000 }, async () => {
+    const path = program('orphan', `(cat >/dev/null; echo >"$0.ended") <&0 & ${WAITS}`);
+    const started = await waiting(path);
+    process.kill(started.pid ?? 0, 'SIGKILL');
+    while (started.state.phase !== 'ended' || !existsSync(`${path}.ended`)) {
+        await new Promise(resolve => setTimeout(resolve, 20));
+    }
+    assert.match(started.state.failure?.message ?? '', /SIGKILL/);
 });
 
 test('a program that leaves another behind, which holds its pipes, has ended all the same', { timeout: 60_000 }, async () => {

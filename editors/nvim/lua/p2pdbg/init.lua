@@ -239,8 +239,10 @@ function M.listen(arguments, on_up)
       on_event(own, event)
     end
   end))
-  local command = vim.list_extend({ program, "listen", "--json" }, vim.list_extend(vim.deepcopy(arguments), M.options.arguments))
+  -- It ends with its standard input, which this neovim holds open, and no longer if it is killed.
+  local command = vim.list_extend({ program, "listen", "--json", "--until-stdin-ends" }, vim.list_extend(vim.deepcopy(arguments), M.options.arguments))
   local ok, process = pcall(vim.system, command, {
+    stdin = true,
     stdout = function(_, piece) lines(piece or "") end,
     stderr = function(_, piece) said = (said .. (piece or "")):sub(-2000) end,
   }, vim.schedule_wrap(function(ended)
@@ -268,12 +270,16 @@ function M.run(arguments)
   end)
 end
 
---- Ends the tunnel as ^C does, so that the peer is told. By SIGTERM: npm's launcher leaves SIGINT to the terminal.
+--- Ends the tunnel as ^C does, so that the peer is told. By the end of its input, and where there are signals by SIGTERM:
+--- npm's launcher leaves SIGINT to the terminal, and on Windows a signal would leave it no time.
 function M.stop()
   close_window()
   if tunnel and tunnel.process and tunnel.state.phase ~= "ended" then
     tunnel.is_stopping = true
-    tunnel.process:kill("sigterm")
+    tunnel.process:write(nil)
+    if vim.fn.has("win32") == 0 then
+      tunnel.process:kill("sigterm")
+    end
   end
 end
 
