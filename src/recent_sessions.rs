@@ -226,10 +226,10 @@ fn is_alive(pid: u32) -> bool {
     }
 }
 
-/// Cannot be told without more ado; it may.
+/// The file of its control channel tells, which nobody can remove while it runs.
 #[cfg(not(unix))]
-fn is_alive(_pid: u32) -> bool {
-    true
+fn is_alive(pid: u32) -> bool {
+    crate::control::runs(pid)
 }
 
 #[cfg(test)]

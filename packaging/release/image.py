@@ -14,6 +14,7 @@ import pathlib
 import sys
 import tarfile
 import time
+from typing import Any
 
 NOBODY = 65532
 
@@ -73,7 +74,10 @@ def main(program: pathlib.Path, architecture: str, out: pathlib.Path) -> None:
         kind = f"application/vnd.oci.image.{media}"
         return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(content)}
 
-    manifest = {
+    def blob_path(described: dict[str, object]) -> str:
+        return "blobs/" + str(described["digest"]).replace(":", "/")
+
+    manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": blob(json.dumps(config).encode(), "config.v1+json"),
@@ -87,8 +91,15 @@ def main(program: pathlib.Path, architecture: str, out: pathlib.Path) -> None:
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [entry],
     }
+    # What `docker load` reads, unless Docker keeps its images in containerd: it refuses an OCI layout alone.
+    docker = {
+        "Config": blob_path(manifest["config"]),
+        "RepoTags": [f"p2pdbg-rendezvous:{version}"],
+        "Layers": [blob_path(layer) for layer in manifest["layers"]],
+    }
     layout = [
         ("oci-layout", b'{"imageLayoutVersion":"1.0.0"}', 0o644, 0),
+        ("manifest.json", json.dumps([docker]).encode(), 0o644, 0),
         ("index.json", json.dumps(index).encode(), 0o644, 0),
         ("blobs", None, 0o755, 0),
         ("blobs/sha256", None, 0o755, 0),

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 from unittest import mock
 
 import p2pdbg
+from p2pdbg import _tunnel
 from p2pdbg.__main__ import command_line
 
 
@@ -56,6 +58,31 @@ class TheEnvironment(unittest.TestCase):
                 p2pdbg.start_tunnel("482913-zebra-zone", rendezvous=url)
         self.assertEqual(caught.exception.code, "code_malformed")
         self.assertNotIn("zebra", str(caught.exception))
+
+    @unittest.skipIf(os.name == "nt", "the program here is a script")
+    def test_what_the_program_writes_is_utf8_whatever_the_locale(self) -> None:
+        facts = '{"event":"facts","directory":"/home/Ícaro"}'
+        forward = '{"event":"forward","direction":"to_debuggee","listen":"127.0.0.1:1","to":"localhost:5678"}'
+        with tempfile.TemporaryDirectory() as directory:
+            program = os.path.join(directory, "p2pdbg")
+            with open(program, "w", encoding="utf-8") as file:
+                file.write(f"#!/bin/sh\necho '{facts}'\necho '{forward}'\n")
+            os.chmod(program, 0o700)
+            script = f"import p2pdbg._tunnel as t; t.executable = lambda: {program!r}; print(t.start_tunnel('482913-a-b-c').port)"
+            # The encoding of this locale has no such letter.
+            environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+            said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+        self.assertEqual((said.returncode, said.stdout), (0, "5678\n"), said.stderr)
+
+    @unittest.skipIf(os.name == "nt", "the program here is a script")
+    def test_a_tunnel_that_ends_with_its_input_is_ended_by_that_and_not_killed(self) -> None:
+        script = "trap '' TERM; echo ready; cat; exit 130"
+        command = ["sh", "-c", script]
+        with subprocess.Popen(command, encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), "ready\n")
+            _tunnel._stop(process, os.getpid())
+            self.assertEqual(process.returncode, 130)
 
 
 class TheCommandLine(unittest.TestCase):

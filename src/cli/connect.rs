@@ -75,6 +75,10 @@ pub struct ConnectArgs {
     #[arg(value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
 
+    /// End when standard input ends, as on ^C: for a program that starts this one and holds its input open
+    #[arg(long, hide = true, conflicts_with = "command")]
+    pub until_stdin_ends: bool,
+
     /// The program to run once the forwards stand, after --
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
@@ -89,6 +93,8 @@ pub struct ConnectOptions {
     pub meeting: Meeting,
     /// Whether somebody is there to be asked: a terminal that is no COMMAND's.
     pub asks: bool,
+    /// Whether it ends with standard input.
+    pub until_stdin_ends: bool,
     /// The process with which it ends.
     pub owner: Option<i32>,
     /// The program to run once the forwards stand, and its arguments; none to serve until ^C.
@@ -171,7 +177,8 @@ pub fn resolve_connect(
     Ok(ConnectOptions {
         session,
         meeting,
-        asks,
+        asks: asks && !args.until_stdin_ends,
+        until_stdin_ends: args.until_stdin_ends,
         owner,
         command,
     })

@@ -102,6 +102,10 @@ pub struct ListenArgs {
     #[arg(long, value_enum, ignore_case = true, value_name = "HOW")]
     pub absent: Option<Absent>,
 
+    /// End when standard input ends, as on ^C: for a program that starts this one and holds its input open
+    #[arg(long, hide = true)]
+    pub until_stdin_ends: bool,
+
     /// What both commands have.
     #[command(flatten)]
     pub session: SessionArgs,
@@ -116,6 +120,8 @@ pub struct ListenOptions {
     pub peers: PeersOptions,
     /// The forwards; never empty.
     pub forwards: Vec<ForwardSpec>,
+    /// Whether it ends with standard input.
+    pub until_stdin_ends: bool,
     /// How it was started, but for its forwards and the peers that it names.
     pub given: Given,
 }
@@ -154,6 +160,7 @@ pub fn resolve_listen(
     };
     Ok(ListenOptions {
         session,
+        until_stdin_ends: args.until_stdin_ends,
         given: args.given,
         peers,
         forwards,

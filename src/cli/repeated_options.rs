@@ -10,8 +10,8 @@ use std::{
 use clap::{ArgMatches, Command, ValueHint, parser::ValueSource};
 use p2pdbg_facts::by_its_name;
 
-/// What is not repeated: the task names the peers itself, and nobody reads JSON there.
-const LEFT_OUT: [&str; 2] = ["peer", "json"];
+/// What is not repeated: the task names the peers itself, and nobody reads JSON or holds standard input open there.
+const LEFT_OUT: [&str; 3] = ["peer", "json", "until-stdin-ends"];
 
 /// How a `p2pdbg listen` was started, but for its forwards and the peers that it names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

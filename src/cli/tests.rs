@@ -378,6 +378,7 @@ fn the_options_of_a_listen_are_repeated_as_they_were_written() {
         &below,
         "--no-inspect",
         "--json",
+        "--until-stdin-ends",
     ];
     let options = listen(&line, Config::default()).unwrap();
     let state = format!("--state={directory}");

@@ -35,7 +35,7 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
     #[cfg(unix)]
     let _reaper = Reaper::start()?;
     let mut stop = Stop {
-        interrupt: Interrupt::new()?,
+        interrupt: Interrupt::new()?.or_end_of_stdin(options.until_stdin_ends)?,
         #[cfg(unix)]
         owner: options.owner.and_then(Pid::from_raw).map(Owner::watch),
     };

@@ -1,9 +1,63 @@
-//! ^C, and the system's request to stop.
+//! ^C, the system's request to stop, and the end of standard input where that stands for one.
+
+use std::{io, thread};
 
 use p2pdbg_base::{ErrorCode, Failure};
 
-/// The signals that end the program. They are caught from its creation on.
+use tokio::sync::oneshot;
+
+/// What ends the program from outside. It is caught from its creation on.
 pub(super) struct Interrupt {
+    signals: Signals,
+    /// None where the end of standard input means nothing, or has been told.
+    stdin_ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Interrupt {
+    /// Catches signals from now on, in place of what the system does on each.
+    pub(super) fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            signals: Signals::catch().map_err(not_caught)?,
+            stdin_ended: None,
+        })
+    }
+
+    /// Takes the end of standard input for one as well, if it is `wanted`: a program that started this one holds it
+    /// open, and so ends this one also where there are no signals (Windows), or when it was killed itself.
+    pub(super) fn or_end_of_stdin(mut self, wanted: bool) -> Result<Self, Failure> {
+        if wanted {
+            let (ended, stdin_ended) = oneshot::channel();
+            // A thread that nobody waits for: what reads standard input cannot be called off.
+            let reader = thread::Builder::new().name("stdin".to_owned());
+            let read = move || {
+                // An input that cannot be read has ended as well.
+                let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+                let _ = ended.send(());
+            };
+            reader.spawn(read).map_err(not_caught)?;
+            self.stdin_ended = Some(stdin_ended);
+        }
+        Ok(self)
+    }
+
+    /// Waits for one of them. Cancelling it loses nothing.
+    pub(super) async fn wait(&mut self) {
+        let stdin_ended = async {
+            match &mut self.stdin_ended {
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.signals.wait() => return,
+            () = stdin_ended => {}
+        }
+        self.stdin_ended = None;
+    }
+}
+
+/// The signals that end the program.
+struct Signals {
     /// None where it was ignored when the program started.
     #[cfg(unix)]
     signals: [Option<tokio::signal::unix::Signal>; 3],
@@ -29,12 +83,7 @@ pub(super) fn not_caught(error: std::io::Error) -> Failure {
     Failure::new(ErrorCode::Internal, message)
 }
 
-impl Interrupt {
-    /// Catches them from now on, in place of what the system does on each.
-    pub(super) fn new() -> Result<Self, Failure> {
-        Self::catch().map_err(not_caught)
-    }
-
+impl Signals {
     #[cfg(unix)]
     fn catch() -> std::io::Result<Self> {
         use rustix::process::Signal;
@@ -57,7 +106,7 @@ impl Interrupt {
 
     /// Waits for one of them.
     #[cfg(unix)]
-    pub(super) async fn wait(&mut self) {
+    async fn wait(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
             () = received(interrupt) => {}
@@ -68,7 +117,7 @@ impl Interrupt {
 
     /// Waits for one of them.
     #[cfg(windows)]
-    pub(super) async fn wait(&mut self) {
+    async fn wait(&mut self) {
         let (interrupt, key_break) = &mut self.keyboard;
         let (close, logoff, shutdown) = &mut self.system;
         tokio::select! {

@@ -23,7 +23,7 @@ use crate::cli::{ListenOptions, PeersOptions};
 pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, Failure> {
     #[cfg(unix)]
     let _reaper = super::orphans::Reaper::start()?;
-    let mut interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?.or_end_of_stdin(options.until_stdin_ends)?;
     let rendezvous = options.session.rendezvous.without_key();
     let settle = |spec: p2pdbg_forward::ForwardSpec| spec.resolve(listening::seen_on);
     let forwards: Vec<Forward> = options.forwards.into_iter().map(settle).collect();

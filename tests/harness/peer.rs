@@ -65,6 +65,15 @@ impl PeerCommand {
         self
     }
 
+    /// With this file on its standard input.
+    #[must_use]
+    pub fn reading(mut self, input: &Path) -> Self {
+        let script = "input=$1; shift; exec \"$@\" <\"$input\"";
+        let launcher = ["sh", "-c", script, "sh"].map(OsString::from);
+        self.launcher = launcher.into_iter().chain([input.into()]).collect();
+        self
+    }
+
     /// With so many descriptors, of which it may take more.
     #[must_use]
     pub fn with_descriptors(mut self, limit: u32) -> Self {

@@ -1,5 +1,7 @@
 //! ^C at every stage: exit status 130, and whoever is at the other end hears of it at once.
 
+use std::{fs::File, io::Write, process::Command};
+
 use p2pdbg_events::{PathKind, StreamState, WaitingFor};
 use rustix::process::Signal;
 
@@ -98,6 +100,33 @@ fn a_request_to_stop_is_as_good_as_an_interrupt() {
     pair.connector.signal(Signal::TERM);
     assert_eq!(pair.connector.exit_status(), 130);
     pair.listener.closed();
+}
+
+#[test]
+fn the_end_of_standard_input_is_as_good_as_an_interrupt_where_it_is_asked_for() {
+    let setting = Setting::loopback();
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("input");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let arguments = ["-L", &forward, "--until-stdin-ends"];
+    let mut listener = setting.listener().reading(&fifo).args(arguments).start();
+    let mut input = File::options().write(true).open(&fifo).unwrap();
+    // What it says means nothing.
+    input.write_all(b"text\n").unwrap();
+    let mut connector = setting.connector_with(&listener.code()).start();
+    connector.path(PathKind::Direct);
+    drop(input);
+    assert_eq!(listener.exit_status(), 130);
+    assert!(connector.closed().contains("peer"));
+    assert_eq!(connector.exit_status(), 0);
+
+    // It has none from the start.
+    let listener = setting.listener().args(["-L", &forward]).start();
+    let connector = setting.connector_with(&listener.code());
+    let mut connector = connector.args(["--until-stdin-ends"]).start();
+    assert_eq!(connector.exit_status(), 130);
 }
 
 #[test]

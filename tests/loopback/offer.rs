@@ -182,10 +182,15 @@ fn bare_host_runs_the_line_of_listen_and_keeps_nothing() {
             continue;
         };
         let (listener, line) = released.listener();
-        let output = bare.run(&line.expect("a line"), "-- sh -c 'echo it ran; exit 7'");
+        // The caller's mask is COMMAND's, though what is fetched is closed to others.
+        let line = format!("umask 027; {}", line.expect("a line"));
+        let output = bare.run(&line, "-- sh -c 'echo it ran under $(umask); exit 7'");
         assert_eq!(output.status.code(), Some(7), "{fetcher}: {output:?}");
         let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(stdout.contains("it ran"), "{fetcher}: {output:?}");
+        assert!(
+            stdout.contains("it ran under 0027"),
+            "{fetcher}: {output:?}"
+        );
         bare.is_as_before();
         drop(listener);
     }

@@ -26,7 +26,12 @@ end
 
 local PAIRED = '{"event":"paired","peer":"web-1","known":false}'
 local FORWARD = '{"event":"forward","direction":"to_debuggee","listen":"127.0.0.1:5678","to":"localhost:5678","debugger":"debugpy"}'
+local READY = '{"event":"ready","code":"1-a-b-c","command":"p2pdbg connect 1-a-b-c"}'
 local DIRECT = '{"event":"path","kind":"direct","via":"udp","rtt_ms":40.2}'
+
+--- Of the Lua that `p2pdbg ide nvim` prints: debugpy's part.
+local DEBUGPY = 'dap.adapters.p2pdbg_debugpy = { type = "server", host = "127.0.0.1", port = 5678 } '
+  .. 'dap.configurations.python = { { name = "p2pdbg debugpy", type = "p2pdbg_debugpy", request = "attach" } }'
 
 local function same(found, expected)
   assert(vim.deep_equal(found, expected), vim.inspect(found) .. " is not " .. vim.inspect(expected))
@@ -50,7 +55,7 @@ local tests = {
     events.take(events.begin(), events.parse('{"event":"forward"}'))
   end,
   a_session_goes_from_code_to_path = function()
-    local code = state_after('{"event":"ready","code":"1-a-b-c","command":"p2pdbg connect 1-a-b-c"}')
+    local code = state_after(READY)
     same({ code.phase, events.words(code) }, { "code", "1-a-b-c" })
     local up = state_after(PAIRED, FORWARD, DIRECT)
     same({ up.phase, up.code, up.forwards[1].port }, { "connected", nil, 5678 })
@@ -61,11 +66,118 @@ local tests = {
     same(events.words(lost), "web-1 is out of reach")
     events.take(lost, { event = "resumed" })
     same(lost.phase, "connected")
+    -- After a while the place is offered by a new code as well, which nobody can use once the peer is back.
+    local offered = state_after(PAIRED, FORWARD, '{"event":"peer_lost","streams":1}', READY)
+    same({ events.words(offered), offered.code }, { "web-1 is out of reach", "1-a-b-c" })
+    events.take(offered, { event = "resumed" })
+    same({ offered.phase, offered.code, offered.command }, { "connected", nil, nil })
   end,
   a_name_of_the_peer_is_no_format_of_the_status_line = function()
     same(events.words(state_after('{"event":"paired","peer":"%{system(1)}"}')), "%%{system(1)}")
   end,
 }
+
+--- Has the plugin run a script in place of p2pdbg, with a stand-in for nvim-dap, and gives `test` the plugin and the
+--- script's path.
+local function with_program(script, test)
+  local path = vim.fn.tempname()
+  vim.fn.writefile(vim.split("#!/bin/sh\n" .. script, "\n"), path)
+  vim.fn.setfperm(path, "rwxr-xr-x")
+  package.loaded["p2pdbg"] = nil
+  local p2pdbg = require("p2pdbg")
+  p2pdbg.setup({ program = path, patience = 0 })
+  package.loaded.dap = { adapters = {}, configurations = {} }
+  test(p2pdbg, path)
+  package.loaded.dap, package.loaded["p2pdbg"] = nil, nil
+end
+
+--- How long a step may take, in ms.
+local PATIENCE = 60000
+local function until_so(what, is_so)
+  assert(vim.wait(PATIENCE, is_so, 50), "still no " .. what)
+end
+
+local function is_floating()
+  return #vim.tbl_filter(function(one) return vim.api.nvim_win_get_config(one).relative ~= "" end, vim.api.nvim_list_wins()) > 0
+end
+
+--- A program that writes its process, prints these lines, and ends by SIGTERM alone. A line waits for the file of its
+--- number, beside the script.
+local function lines_of(...)
+  local script = { [[trap '' INT; echo $$ >"$0.pid"]] }
+  for number, line in ipairs({ ... }) do
+    table.insert(script, ([[until [ -e "$0.%d" ]; do sleep 0.02; done; echo '%s']]):format(number, line))
+  end
+  table.insert(script, "while :; do sleep 0.02; done")
+  return table.concat(script, "\n")
+end
+
+local function go_on(path, number)
+  vim.fn.writefile({}, path .. "." .. number)
+end
+
+tests.stopping_ends_a_program_that_leaves_sigint_to_the_terminal = function()
+  with_program(lines_of(READY), function(p2pdbg, path)
+    p2pdbg.listen({}, function() end)
+    go_on(path, 1)
+    until_so("code", function() return p2pdbg.state().code end)
+    local pid = tonumber(vim.fn.readfile(path .. ".pid")[1])
+    p2pdbg.stop()
+    until_so("end", function() return p2pdbg.state().phase == "ended" end)
+    same({ vim.uv.kill(pid, 0) == 0, p2pdbg.state().failure }, { false, nil })
+  end)
+end
+
+tests.a_code_in_an_outage_takes_no_focus_and_goes_with_it = function()
+  local lines = lines_of(PAIRED .. "\n" .. FORWARD, '{"event":"peer_lost","streams":1}\n' .. READY, '{"event":"resumed"}')
+  local script = ([[[ "$1" = listen ] || { echo 'local dap = require("dap") %s'; exit; }]]):format(DEBUGPY) .. "\n" .. lines
+  with_program(script, function(p2pdbg, path)
+    local attached, late = false, false
+    p2pdbg.listen({}, function() attached = true end)
+    go_on(path, 1)
+    until_so("attachment", function() return attached end)
+    go_on(path, 2)
+    until_so("new code", function() return p2pdbg.state().code end)
+    same({ p2pdbg.status(), is_floating() }, { "web-1 is out of reach", false })
+    -- Who wants to attach meanwhile is shown it.
+    p2pdbg.listen({}, function() late = true end)
+    assert(is_floating(), "the code is not shown")
+    go_on(path, 3)
+    until_so("return", function() return p2pdbg.state().phase == "connected" end)
+    same({ p2pdbg.state().code, is_floating() }, { nil, false })
+    until_so("second attachment", function() return late end)
+    p2pdbg.stop()
+    until_so("end", function() return p2pdbg.state().phase == "ended" end)
+  end)
+end
+
+tests.the_configuration_is_that_of_the_debugger_and_of_its_port_if_one_names_it = function()
+  -- As they are after a session of lldb's, whose configuration names no port to the plugin, and two others.
+  local left = 'local dap = require("dap") '
+    .. 'dap.adapters.p2pdbg_lldb = { type = "executable", command = "lldb-dap" } '
+    .. 'dap.adapters.p2pdbg_debugpy_web = { type = "executable", command = "x" } '
+    .. 'dap.configurations.c = { { name = "lldb", type = "p2pdbg_lldb" }, { name = "no port", type = "p2pdbg_debugpy_web" } } '
+  local chosen
+  local function choose(lua)
+    local script = ([[[ "$1" = listen ] || { echo '%s'; exit; }]]):format(lua) .. "\n" .. lines_of(PAIRED .. "\n" .. FORWARD)
+    with_program(script, function(p2pdbg, path)
+      local why
+      chosen, vim.notify, why = nil, function(message) why = message end, nil
+      p2pdbg.listen({}, function(one) chosen = one.name end)
+      go_on(path, 1)
+      until_so("choice", function() return chosen or (why or ""):find("no configuration") end)
+      chosen = chosen or why
+      p2pdbg.stop()
+      until_so("end", function() return p2pdbg.state().phase == "ended" end)
+    end)
+    return chosen
+  end
+  local notify = vim.notify
+  same(choose(left .. DEBUGPY), "p2pdbg debugpy")
+  same(choose(left), "no port")
+  same(choose(left:gsub("debugpy_web", "rdbg")), "p2pdbg: p2pdbg has no configuration for debugpy at port 5678")
+  vim.notify = notify
+end
 
 for name, test in vim.spairs(tests) do
   local ok, why = pcall(test)
@@ -133,12 +245,6 @@ local function run(configuration)
   end)
 end
 package.loaded.dap = { adapters = {}, configurations = {}, run = run }
-
---- How long a step may take, in ms.
-local PATIENCE = 60000
-local function until_so(what, is_so)
-  assert(vim.wait(PATIENCE, is_so, 50), "still no " .. what)
-end
 
 vim.cmd.cd(project)
 vim.cmd.runtime("plugin/p2pdbg.lua")

@@ -2,7 +2,7 @@
 
 import * as vscode from 'vscode';
 
-import { type Configuration, choose, fill, parseIdeOutput } from './fill';
+import { type Configuration, choose, fill, lacks, parseIdeOutput, prepared, refusal } from './fill';
 import { type Host, directoryOf } from './host';
 import { Prompt } from './prompt';
 import type { State } from './state';
@@ -24,6 +24,14 @@ export class Attach implements vscode.DebugConfigurationProvider {
     private prompt: Prompt | undefined;
 
     constructor(private readonly host: Host, private readonly tunnels: Tunnels) {}
+
+    resolveDebugConfiguration(
+        _folder: vscode.WorkspaceFolder | undefined,
+        configuration: vscode.DebugConfiguration,
+    ): vscode.DebugConfiguration {
+        const isOurs = isAskedFor(configuration['p2pdbg']) && configuration[MARK] === undefined;
+        return isOurs ? (prepared(configuration) as vscode.DebugConfiguration) : configuration;
+    }
 
     async resolveDebugConfigurationWithSubstitutedVariables(
         folder: vscode.WorkspaceFolder | undefined,
@@ -172,8 +180,16 @@ export class Attach implements vscode.DebugConfigurationProvider {
         const args = ['ide', 'vscode', '--dir', directory, ...(held.state.peer === undefined ? [] : ['--peer', held.state.peer])];
         const made = await run(held.program, args, directory, held.environment);
         made.stderr.split('\n').filter(line => line !== '').forEach(line => this.host.log.info(line));
+        const why = refusal(configuration.type, held.wanted.forward, made);
+        if (why !== undefined) {
+            throw new Error(why);
+        }
         const chosen = choose(parseIdeOutput(made.stdout), configuration.type, port);
         const own = this.own(configuration, folder);
+        const lacking = lacks(own);
+        if (lacking !== undefined) {
+            void vscode.window.showWarningMessage(`"${configuration.name}" in launch.json: ${lacking}`);
+        }
         const { configuration: after, leftOut } = fill(configuration, own, chosen, port, folder?.uri.fsPath);
         for (const key of leftOut) {
             this.host.log.warn(`left ${key} out: something in it looks like a variable`);

@@ -4,6 +4,7 @@
 // stays what it is, whatever `$` there is in it. Even so, a value with `${` in it is left out.
 
 import { fields, list } from './events';
+import { PRESETS } from './presets';
 
 export type Configuration = Record<string, unknown>;
 
@@ -63,6 +64,34 @@ export function choose(made: readonly Configuration[], type: string, port: numbe
     return made.find(one => same(one) && portOf(one) === port);
 }
 
+/**
+ * Why a configuration is not to be attached by: `p2pdbg ide` knows debuggers of this type, and has failed. Nothing where it
+ * has not, or where the forwards are the user's own (`L` and `R`).
+ */
+export function refusal(type: string, forward: string | undefined, made: { status: number; stderr: string }): string | undefined {
+    if (made.status === 0 || forward === undefined || PRESETS[type] === undefined) {
+        return undefined;
+    }
+    const said = made.stderr.trim();
+    return `p2pdbg does not tell where to attach: ${said === '' ? `p2pdbg ide has ended with status ${made.status}` : said}`;
+}
+
+/**
+ * A configuration as its debugger's extension will take it before the tunnel stands. Java's refuses an attach without a
+ * place, so it gets one, which `fill` replaces.
+ */
+export function prepared(configuration: Configuration): Configuration {
+    const isBare = configuration['type'] === 'java' && configuration['request'] === 'attach' &&
+        !['hostName', 'port', 'processId'].some(key => isGiven(configuration[key]));
+    return isBare ? { ...configuration, hostName: '127.0.0.1', port: 1 } : configuration;
+}
+
+/** What the user's own configuration lacks that no other can put in soon enough; words for the user. */
+export function lacks(own: Configuration): string | undefined {
+    // Before anybody else is asked, Go's takes a missing mode for "local" and has the user pick a process of this host.
+    return own['type'] === 'go' && !isGiven(own['mode']) ? 'add "mode": "remote", or Go asks for a process of this host first.' : undefined;
+}
+
 export interface Filled {
     readonly configuration: Configuration;
     /** Which properties were left out, since something in them looks like a variable of VS Code's. */
@@ -94,7 +123,8 @@ export function fill(
         if (['name', 'type', 'request'].includes(key)) {
             continue;
         }
-        if (!isConnection && (isMapping ? hasOwnMapping : isGiven(configuration[key]))) {
+        // A default of the debugger's extension, such as Go's mode, gives way to what fits the tunnel.
+        if (!isConnection && (isMapping ? hasOwnMapping : isGiven(own[key]))) {
             continue;
         }
         const settled = settle(value, folder);

@@ -64,7 +64,11 @@ export function portIn(address: string): number {
 export function after(state: State, event: TunnelEvent): State {
     switch (event.event) {
         case 'ready':
-            return { ...state, phase: state.phase === 'connected' ? 'connected' : 'code', code: event.code, command: event.command };
+            // While a peer is away, its place is offered by a new code.
+            return {
+                ...state, phase: ['connected', 'lost'].includes(state.phase) ? state.phase : 'code',
+                code: event.code, command: event.command,
+            };
         case 'waiting':
             return waiting(state, event.for, event.at);
         case 'paired': {
@@ -112,8 +116,11 @@ export function after(state: State, event: TunnelEvent): State {
         }
         case 'peer_lost':
             return { ...state, phase: 'lost' };
-        case 'resumed':
-            return { ...state, phase: 'connected' };
+        case 'resumed': {
+            // It has its place again, so the code that offered it is no use.
+            const { code: _code, command: _command, ...rest } = state;
+            return { ...rest, phase: 'connected' };
+        }
         case 'error':
             return { ...ended(state), failure: event };
         case 'closed':

@@ -8,6 +8,9 @@ import { BEGIN, type Running, type State, after, ended, running } from './state'
 /** How long p2pdbg has to say goodbye to the peer before it is killed. */
 const GOODBYE_MS = 3000;
 
+/** For how long the pipes of a program that has ended are read: one that it left behind may hold them open for ever. */
+const DRAIN_MS = 1000;
+
 /** How often the round-trip time is asked for while somebody is connected. */
 const POLL_MS = 3000;
 
@@ -36,14 +39,17 @@ export class Tunnel {
     private readonly whenGone: Promise<void>;
 
     constructor(private readonly start: Start, private readonly listener: Listener) {
-        this.child = spawn(start.program, start.arguments, {
+        // It ends with its standard input: so it does where there are no signals, and when this process is killed.
+        this.child = spawn(start.program, [...start.arguments, '--until-stdin-ends'], {
             cwd: start.directory,
             env: start.environment,
             // Not through a shell, so that nothing in an argument means anything.
             shell: false,
-            stdio: ['ignore', 'pipe', 'pipe'],
+            stdio: ['pipe', 'pipe', 'pipe'],
             windowsHide: true,
         });
+        // Nothing is written there, and a program that has ended is told of elsewhere.
+        this.child.stdin?.on('error', () => {});
         const lines = new Lines();
         this.child.stdout?.setEncoding('utf8').on('data', (piece: string) => lines.push(piece).forEach(line => this.on(line)));
         this.child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
@@ -55,7 +61,13 @@ export class Tunnel {
                 this.fail('cannot_start', `cannot run ${start.program}: ${error.message}`);
                 resolve();
             });
+            let drained: NodeJS.Timeout | undefined;
+            this.child.once('exit', () => {
+                // Without its pipes it is closed, and 'close' comes.
+                drained = setTimeout(() => [this.child.stdout, this.child.stderr].forEach(pipe => pipe?.destroy()), DRAIN_MS);
+            });
             this.child.once('close', (status, signal) => {
+                clearTimeout(drained);
                 this.onClose(status, signal);
                 resolve();
             });
@@ -72,11 +84,17 @@ export class Tunnel {
         return this.child.pid;
     }
 
-    /** Ends it, as ^C does: the peer is told. */
+    /**
+     * Ends it, as ^C does: the peer is told. By the end of its input, and where there are signals by SIGTERM as well: npm's
+     * launcher leaves SIGINT to the terminal, which gives it to the launcher's child too. Windows knows no signal but death.
+     */
     async stop(): Promise<void> {
         this.isStopping = true;
         clearInterval(this.poll);
-        this.child.kill('SIGINT');
+        this.child.stdin?.end();
+        if (process.platform !== 'win32') {
+            this.child.kill('SIGTERM');
+        }
         const kill = setTimeout(() => this.child.kill('SIGKILL'), GOODBYE_MS);
         await this.whenGone;
         clearTimeout(kill);

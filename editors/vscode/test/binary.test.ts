@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -94,25 +94,79 @@ test('the failure that p2pdbg tells is the one that is shown', async () => {
     assert.equal((await tunnel(path)).state.failure?.code, 'port_in_use');
 });
 
-test('stopping is by ^C, which is no failure', async () => {
-    const path = program('stopped', `trap 'exit 130' INT; echo '{"event":"waiting","for":"peer"}'; while :; do sleep 0.1; done`);
-    const started = await new Promise<Tunnel>(resolve => {
+/** Runs a program in place of p2pdbg until it has said that it waits for somebody. */
+function waiting(path: string): Promise<Tunnel> {
+    return new Promise(resolve => {
         const start = { program: path, arguments: ['listen'], directory: root, environment: process.env };
         const it: Tunnel = new Tunnel(start, { changed: state => state.phase === 'waiting' && resolve(it), log: () => {} });
     });
+}
+
+const WAITS = `echo '{"event":"waiting","for":"peer"}'; while :; do sleep 0.1; done`;
+
+test('stopping is by SIGTERM, which is no failure', async () => {
+    const started = await waiting(program('stopped', `trap 'exit 143' TERM; ${WAITS}`));
     await started.stop();
     assert.equal(started.state.phase, 'ended');
     assert.equal(started.state.failure, undefined);
 });
 
+/** Whether a process lives. */
+function lives(pid: number): boolean {
+    try {
+        return process.kill(pid, 0);
+    } catch {
+        return false;
+    }
+}
+
+test('stopping npm\'s launcher ends the program that it started', { timeout: 60_000 }, async () => {
+    const launcher = join(__dirname, '../../../../packaging/npm/bin');
+    const name = `launcher/node_modules/p2pdbg-${process.platform}-${process.arch}/bin`;
+    program(name, `echo $$ >"$0.pid"; ${WAITS}`);
+    for (const file of ['p2pdbg.js', 'run.js']) {
+        mkdirSync(join(root, 'launcher/bin'), { recursive: true });
+        copyFileSync(join(launcher, file), join(root, 'launcher/bin', file));
+    }
+    const path = join(root, 'launcher/bin/p2pdbg.js');
+    chmodSync(path, 0o755);
+    const started = await waiting(path);
+    await started.stop();
+    assert.equal(lives(Number(readFileSync(join(root, name, 'p2pdbg.pid'), 'utf8'))), false);
+    assert.equal(started.state.failure, undefined);
+});
+
+test('stopping is by the end of standard input where no signal is taken, as on Windows', async () => {
+    const path = program('input', `[ "$2" = --until-stdin-ends ] || exit 2; trap '' TERM
+        echo '{"event":"waiting","for":"peer"}'; cat >/dev/null; echo >"$0.ended"`);
+    const started = await waiting(path);
+    await started.stop();
+    assert.equal(existsSync(`${path}.ended`), true);
+    assert.equal(started.state.failure, undefined);
+});
+
+test('a program whose launcher was killed outright ends with its input', { timeout: 60_000 }, async () => {
+    const path = program('orphan', `(cat >/dev/null; echo >"$0.ended") <&0 & ${WAITS}`);
+    const started = await waiting(path);
+    process.kill(started.pid ?? 0, 'SIGKILL');
+    while (started.state.phase !== 'ended' || !existsSync(`${path}.ended`)) {
+        await new Promise(resolve => setTimeout(resolve, 20));
+    }
+    assert.match(started.state.failure?.message ?? '', /SIGKILL/);
+});
+
+test('a program that leaves another behind, which holds its pipes, has ended all the same', { timeout: 60_000 }, async () => {
+    const path = program('leaves', `sleep 1000 & echo $! >"$0.pid"; ${WAITS}`);
+    const started = await waiting(path);
+    await started.stop();
+    assert.equal(started.state.phase, 'ended');
+    process.kill(Number(readFileSync(`${path}.pid`, 'utf8')));
+});
+
 test('a program that is stopped is said not to answer, and a tunnel that is stopped is ended all the same', async () => {
     const silent = program('silent', 'kill -STOP $$');
     await assert.rejects(find(places({ setting: silent }), 300), /does not answer, or is stopped/);
-    const path = program('halted', `echo '{"event":"waiting","for":"peer"}'; while :; do sleep 0.1; done`);
-    const started = await new Promise<Tunnel>(resolve => {
-        const start = { program: path, arguments: ['listen'], directory: root, environment: process.env };
-        const it: Tunnel = new Tunnel(start, { changed: state => state.phase === 'waiting' && resolve(it), log: () => {} });
-    });
+    const started = await waiting(program('halted', WAITS));
     process.kill(started.pid ?? 0, 'SIGSTOP');
     await started.stop();
     assert.equal(started.state.phase, 'ended');

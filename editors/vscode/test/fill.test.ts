@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { choose, fill, parseIdeOutput, portOf } from '../src/fill';
+import { choose, fill, lacks, parseIdeOutput, portOf, prepared, refusal } from '../src/fill';
 
 const OUTPUT = `=== .vscode/launch.json
 { "version": "0.2.0", "configurations": [
@@ -75,4 +75,33 @@ test('rdbg\'s list has the folder in it', () => {
     const rdbg = { type: 'rdbg', debugPort: '127.0.0.1:12345', localfsMap: '/srv:${workspaceFolder},/real:${workspaceFolder}' };
     assert.equal(fill({}, {}, rdbg, 12345, '/f').configuration['localfsMap'], '/srv:/f,/real:/f');
     assert.deepEqual(fill({}, {}, rdbg, 12345, undefined).leftOut, ['localfsMap']);
+});
+
+test('what the debugger\'s extension has put in gives way to p2pdbg\'s, what the user wrote stays', () => {
+    const go = { type: 'go', request: 'attach', mode: 'remote', host: '127.0.0.1', port: 2345 };
+    const own = { type: 'go', request: 'attach', p2pdbg: true };
+    assert.equal(fill({ ...own, mode: 'local', processId: 1 }, own, go, 2345, '/f').configuration['mode'], 'remote');
+    assert.equal(fill({ ...own, mode: 'mine' }, { ...own, mode: 'mine' }, go, 2345, '/f').configuration['mode'], 'mine');
+    assert.match(lacks(own) ?? '', /"mode": "remote"/);
+    assert.equal(lacks({ ...own, mode: 'remote' }), undefined);
+});
+
+test('Java\'s extension is given a place to attach to, which the tunnel\'s replaces', () => {
+    const own = { type: 'java', request: 'attach', p2pdbg: true };
+    const before = prepared(own);
+    assert.deepEqual(before, { ...own, hostName: '127.0.0.1', port: 1 });
+    const made = { type: 'java', request: 'attach', hostName: '127.0.0.1', port: 5005 };
+    assert.equal(fill(before, own, made, 5005, '/f').configuration['port'], 5005);
+    for (const other of [{ ...own, port: 5 }, { ...own, processId: '7' }, { ...own, request: 'launch' }, { ...own, type: 'go' }]) {
+        assert.equal(prepared(other), other);
+    }
+});
+
+test('without what p2pdbg ide says a debugger that it knows is not attached to', () => {
+    const failed = { status: 1, stderr: 'error: several sessions run: a; b\n' };
+    assert.match(refusal('cppdbg', 'gdbserver', failed) ?? '', /several sessions run/);
+    assert.match(refusal('cppdbg', 'gdbserver', { status: 3, stderr: '' }) ?? '', /status 3/);
+    assert.equal(refusal('cppdbg', 'gdbserver', { status: 0, stderr: 'note: x' }), undefined);
+    assert.equal(refusal('cppdbg', undefined, failed), undefined);
+    assert.equal(refusal('mystery', 'gdbserver', failed), undefined);
 });

@@ -59,6 +59,14 @@ test('an outage shows, and its end', () => {
     assert.equal(back.phase, 'connected');
 });
 
+test('a new code in an outage leaves it one, and is gone with it', () => {
+    const lost = tell(PAIRED, FORWARD, '{"event":"peer_lost","streams":1}', READY);
+    assert.equal(statusText(lost), '$(sync~spin) web-1 is out of reach');
+    assert.equal(lost.code, '482913-orbit-lemon-tiger');
+    const back = after(lost, { event: 'resumed', gapMs: 5, streams: 1 });
+    assert.deepEqual([back.phase, back.code, back.command], ['connected', undefined, undefined]);
+});
+
 test('a session that is over leaves nothing of its own', () => {
     const over = tell(READY, PAIRED, FORWARD, DIRECT, '{"event":"sources","differ":["a"]}', '{"event":"closed","why":"x"}');
     assert.deepEqual([over.phase, over.forwards.length, over.differ.length, over.path], ['waiting', 0, 0, undefined]);

@@ -15,10 +15,11 @@ module.exports = (program) => {
     );
     process.exit(1);
   }
-  const child = spawn(path, process.argv.slice(2), { stdio: "inherit" });
   // ^C reaches the child by itself, through the terminal; this process waits for what becomes of it.
   for (const signal of ["SIGINT", "SIGQUIT"]) process.on(signal, () => {});
+  // Caught before there is a child, so that none is left behind by a signal that comes as it starts.
   for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  const child = spawn(path, process.argv.slice(2), { stdio: "inherit" });
   child.on("error", (error) => {
     console.error(`p2pdbg: cannot start ${path}: ${error.message}`);
     process.exit(1);

@@ -32,7 +32,7 @@ def start_tunnel(
     timeout: float | None = None,
 ) -> Endpoint:
     """Connects to the IDE's host and waits until its forward stands; the tunnel lives as long as this process, however
-    that ends (on Windows it stays behind if this process is killed outright).
+    that ends.
 
     ``code`` is what ``p2pdbg listen`` printed (or ``P2PDBG_CODE``), ``peer`` the name of a host known from before (or
     ``P2PDBG_PEER``); ``rendezvous`` is its URL (or ``P2PDBG_RENDEZVOUS``). Secrets are handed on in the environment,
@@ -46,6 +46,10 @@ def start_tunnel(
         # It ends with this process, and not with those that this one forks or becomes by exec: even one that is killed
         # leaves no tunnel behind.
         command += ["--pid", str(os.getpid())]
+    else:
+        # By the pipe that this process holds: where there are no signals, to terminate it would leave it no time to tell
+        # the other side.
+        command += ["--until-stdin-ends"]
     peer = peer or (None if code else environment.get("P2PDBG_PEER"))
     if peer:
         command += ["--peer", peer]
@@ -56,14 +60,21 @@ def start_tunnel(
     if rendezvous:
         environment["P2PDBG_RENDEZVOUS"] = rendezvous
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL if os.name == "posix" else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # It writes UTF-8 everywhere. The locale's encoding is another on Windows, where the peer's directory may fail in it.
+        encoding="utf-8",
+        errors="replace",
     )
     atexit.register(_stop, process, os.getpid())
     late = threading.Event()
 
     def give_up() -> None:
         late.set()
-        process.terminate()
+        _ask_to_end(process)
 
     timer = threading.Timer(timeout or 0, give_up)
     timer.daemon = True
@@ -130,12 +141,20 @@ def _drain(stream: IO[str], kept: list[str]) -> threading.Thread:
     return thread
 
 
+def _ask_to_end(process: subprocess.Popen[str]) -> None:
+    """Has it end and tell the other side at once: by the end of its input, where it ends with that."""
+    if process.stdin is not None:
+        process.stdin.close()
+    else:
+        # Not SIGINT: where this program was started with that ignored, it is there too.
+        process.terminate()
+
+
 def _stop(process: subprocess.Popen[str], owner: int) -> None:
     # A forked process has inherited this call with the rest, but the tunnel is not its own.
     if os.getpid() != owner or process.poll() is not None:
         return
-    # It tells the other side at once. Not SIGINT: where this program was started with that ignored, it is there too.
-    process.terminate()
+    _ask_to_end(process)
     try:
         process.wait(_GOODBYE)
     except subprocess.TimeoutExpired:

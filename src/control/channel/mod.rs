@@ -38,3 +38,25 @@ fn name() -> String {
     let [a, b, c, d] = p2pdbg_proto::secret::random_bytes();
     format!("{}-{a:02x}{b:02x}{c:02x}{d:02x}", std::process::id())
 }
+
+/// Whether a file is that of a process with this id.
+#[cfg(any(not(unix), test))]
+pub(super) fn is_of(path: &Path, pid: u32) -> bool {
+    let name = path.file_name().and_then(std::ffi::OsStr::to_str);
+    let id = name.and_then(|name| name.split_once('-'));
+    id.is_some_and(|(id, _)| id.parse() == Ok(pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_process_is_its_own_and_nobody_elses() {
+        let path = Path::new("run").join(name() + ".pipe");
+        let own = std::process::id();
+        assert!(is_of(&path, own));
+        assert!(!is_of(&path, own * 10) && !is_of(&path, own / 10));
+        assert!(!is_of(Path::new("run/42"), 42) && !is_of(Path::new(".."), 42));
+    }
+}

@@ -34,7 +34,8 @@ end
 
 local handlers = {
   ready = function(state, event)
-    if state.phase ~= "connected" then
+    -- While a peer is away, its place is offered by a new code.
+    if state.phase ~= "connected" and state.phase ~= "lost" then
       state.phase = "code"
     end
     state.code, state.command = text(event.code), text(event.command)
@@ -75,7 +76,8 @@ local handlers = {
     state.phase = "lost"
   end,
   resumed = function(state)
-    state.phase = "connected"
+    -- It has its place again, so the code that offered it is no use.
+    state.phase, state.code, state.command = "connected", nil, nil
   end,
   error = function(state, event)
     state.phase, state.forwards, state.path, state.code = "ended", {}, nil, nil

@@ -102,8 +102,30 @@ local function show_code(state)
   end
 end
 
---- The configuration of nvim-dap for a port, as the program makes it, and loads its adapter.
-local function configuration(program, state, port, done)
+--- Of the configurations that the program has made, also for earlier sessions, the one for a forward: of its debugger,
+--- and rather one that names the port than one that names none, as an adapter that is a program may.
+local function made_for(forward)
+  local dap = require("dap")
+  local name = forward.debugger and "p2pdbg_" .. forward.debugger:gsub("%-", "_")
+  local best, best_rank = nil, -1
+  for _, all in pairs(dap.configurations) do
+    for _, one in ipairs(all) do
+      local kind = type(one.type) == "string" and one.type or ""
+      local is_of_debugger = kind == name or vim.startswith(kind, name and name .. "_" or "p2pdbg")
+      local adapter = is_of_debugger and dap.adapters[kind]
+      local at = adapter and (adapter.port or (one.listen or {}).port or tonumber(tostring(one.target):match(":(%d+)$")))
+      -- A longer name is that of a peer's, or of another debugger such as debugpy-connect.
+      local rank = (at == forward.port and 2 or 0) + (kind == name and 1 or 0)
+      if adapter and (at == forward.port or at == nil) and rank > best_rank then
+        best, best_rank = one, rank
+      end
+    end
+  end
+  return best
+end
+
+--- The configuration of nvim-dap for a forward, as the program makes it, and loads its adapter.
+local function configuration(program, state, forward, done)
   local arguments = { program, "ide", "nvim", "--dir", vim.fn.getcwd() }
   if state.peer then
     vim.list_extend(arguments, { "--peer", state.peer })
@@ -120,17 +142,12 @@ local function configuration(program, state, port, done)
     if not ok then
       return tell("nvim-dap is needed: " .. failure, vim.log.levels.ERROR)
     end
-    local dap = require("dap")
-    for _, all in pairs(dap.configurations) do
-      for _, one in ipairs(all) do
-        local adapter = type(one.type) == "string" and one.type:match("^p2pdbg") and dap.adapters[one.type]
-        local at = adapter and (adapter.port or (one.listen or {}).port or tonumber(tostring(one.target):match(":(%d+)$")))
-        if adapter and (at == port or at == nil) then
-          return done(one)
-        end
-      end
+    local one = made_for(forward)
+    if one then
+      return done(one)
     end
-    tell("p2pdbg has no configuration for port " .. port, vim.log.levels.ERROR)
+    local what = forward.debugger and (forward.debugger .. " at ") or ""
+    tell(("p2pdbg has no configuration for %sport %d"):format(what, forward.port), vim.log.levels.ERROR)
   end))
 end
 
@@ -147,7 +164,7 @@ local function settle(own)
       local waiting = own.on_up
       own.on_up = {}
       for _, on_up in ipairs(waiting) do
-        configuration(own.program, own.state, forward.port, on_up)
+        configuration(own.program, own.state, forward, on_up)
       end
     end
   end
@@ -165,7 +182,12 @@ local function on_event(own, event)
   events.take(own.state, event)
   local state = own.state
   if event.event == "ready" then
-    show_code(state)
+    -- A window takes the focus, which is for those alone who wait for it.
+    if #own.on_up > 0 then
+      show_code(state)
+    else
+      tell(("somebody may come with the code %s; :P2pdbgCopy copies the command"):format(state.code or "?"))
+    end
   elseif event.event == "paired" then
     close_window()
     tell("connected with " .. (state.peer or "?"))
@@ -174,6 +196,7 @@ local function on_event(own, event)
   elseif event.event == "peer_lost" then
     tell((state.peer or "the debuggee") .. " is out of reach; connections are held", vim.log.levels.WARN)
   elseif event.event == "resumed" then
+    close_window()
     tell((state.peer or "the debuggee") .. " is back")
   elseif event.event == "sources" and #state.differ > 0 then
     tell(("%d files differ from the debuggee's, such as %s; :P2pdbgPush copies them"):format(#state.differ, state.differ[1]), vim.log.levels.WARN)
@@ -195,6 +218,9 @@ function M.listen(arguments, on_up)
   if tunnel and tunnel.key == key and tunnel.state.phase ~= "ended" then
     table.insert(tunnel.on_up, on_up)
     tunnel.is_settled = false
+    if tunnel.state.command and tunnel.state.phase ~= "connected" then
+      show_code(tunnel.state)
+    end
     return settle(tunnel)
   end
   if tunnel and tunnel.state.phase ~= "ended" then
@@ -213,8 +239,10 @@ function M.listen(arguments, on_up)
       on_event(own, event)
     end
   end))
-  local command = vim.list_extend({ program, "listen", "--json" }, vim.list_extend(vim.deepcopy(arguments), M.options.arguments))
+  -- It ends with its standard input, which this neovim holds open, and no longer if it is killed.
+  local command = vim.list_extend({ program, "listen", "--json", "--until-stdin-ends" }, vim.list_extend(vim.deepcopy(arguments), M.options.arguments))
   local ok, process = pcall(vim.system, command, {
+    stdin = true,
     stdout = function(_, piece) lines(piece or "") end,
     stderr = function(_, piece) said = (said .. (piece or "")):sub(-2000) end,
   }, vim.schedule_wrap(function(ended)
@@ -242,12 +270,16 @@ function M.run(arguments)
   end)
 end
 
---- Ends the tunnel as ^C does, so that the peer is told.
+--- Ends the tunnel as ^C does, so that the peer is told. By the end of its input, and where there are signals by SIGTERM:
+--- npm's launcher leaves SIGINT to the terminal, and on Windows a signal would leave it no time.
 function M.stop()
   close_window()
   if tunnel and tunnel.process and tunnel.state.phase ~= "ended" then
     tunnel.is_stopping = true
-    tunnel.process:kill("sigint")
+    tunnel.process:write(nil)
+    if vim.fn.has("win32") == 0 then
+      tunnel.process:kill("sigterm")
+    end
   end
 end
 
