@@ -219,8 +219,8 @@ impl Registry {
     /// could do with a session is not the business of this host.
     ///
     /// # Errors
-    /// Why there cannot be another session. Nobody has been told of one then, though the oldest of too many that the two
-    /// share may have been ended all the same.
+    /// Why there cannot be another session. Nobody has been told of one then, though the oldest of too many that the
+    /// two share may have been ended all the same.
     pub(super) fn introduce(
         &mut self,
         now: Now,

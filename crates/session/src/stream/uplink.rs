@@ -236,8 +236,8 @@ impl Uplink {
     }
 }
 
-/// Has QUIC take what is due on the current carrier, and waits until it has taken some of it: for ever if nothing is due.
-/// Cancelling it loses nothing.
+/// Has QUIC take what is due on the current carrier, and waits until it has taken some of it: for ever if nothing is
+/// due. Cancelling it loses nothing.
 ///
 /// # Errors
 /// The carrier, if it is lost.
