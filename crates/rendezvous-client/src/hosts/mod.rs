@@ -4,7 +4,7 @@
 //! peer tries there alone once more, since most hosts that go away are started again. One in need does not wait for
 //! that: it goes on to the hosts behind its home in the list, which is the same for the other member of its session, so
 //! that both come to the same one. The home has its turn first in any case: what was lost may have been this peer's own
-//! network.
+//! network. Where nobody of those answers, or each has refused it, all that are known have their turn.
 //!
 //! A host that refuses a peer may be behind the others, with a key that it has not been given yet: it comes last until
 //! there is a connection, and has its turn again where nobody else answers.
@@ -34,6 +34,10 @@ const STAGGER_FROM_HOME: Duration = Duration::from_secs(1);
 
 /// So many nodes behind its home a peer in need tries.
 const NEXT: usize = 3;
+
+/// After so many attempts in a row that came to nothing it tries all that are known: a part of a cluster may be gone
+/// for long.
+const ALL_AFTER: u32 = 3;
 
 /// So often within [`HOPS_WITHIN`] a peer lets itself be sent on. Once is what it takes; twice if the other side moves
 /// meanwhile.
@@ -246,34 +250,53 @@ impl Hosts {
         all.all(|host| tried.contains(host) || self.refused.contains(host))
     }
 
-    /// Whom to dial next; `in_need` says that an attempt has failed, so that all that are known are tried.
+    /// Whom to dial next, never nobody; `in_need` says that somebody waits for it, so that others than its home are
+    /// tried at once.
     pub(super) fn plan(&self, in_need: bool) -> Plan {
-        let willing = |hosts: &[HostAt]| -> Vec<HostAt> {
-            let willing = hosts.iter().filter(|host| !self.refused.contains(host));
-            willing.cloned().collect()
-        };
         match &self.home {
             Some(home) if self.sent_on => Plan::InOrder(vec![home.clone()], STAGGER),
             Some(home) if !in_need && self.failures == 0 && !self.refused.contains(home) => {
                 Plan::InOrder(vec![home.clone()], STAGGER)
             }
             Some(home) if self.are_several() => {
-                Plan::InOrder(willing(&self.from(home)), STAGGER_FROM_HOME)
+                let near = self.willing(self.from(home, NEXT));
+                let hosts = match near.is_empty() || self.failures >= ALL_AFTER {
+                    true => self.willing(self.from(home, self.all.len())),
+                    false => near,
+                };
+                Plan::InOrder(self.or_all(hosts), STAGGER_FROM_HOME)
             }
-            _ if self.are_several() => Plan::Nearest(willing(&self.all), STAGGER),
+            _ if self.are_several() => {
+                let hosts = self.willing(self.all.clone());
+                Plan::Nearest(self.or_all(hosts), STAGGER)
+            }
             _ => Plan::InOrder(self.all.clone(), STAGGER),
         }
     }
 
-    /// This one, those that follow it in the list, the end of which is followed by its beginning, and the seeds.
-    fn from(&self, home: &HostAt) -> Vec<HostAt> {
+    /// Those of these hosts that have not refused this peer.
+    fn willing(&self, mut hosts: Vec<HostAt>) -> Vec<HostAt> {
+        hosts.retain(|host| !self.refused.contains(host));
+        hosts
+    }
+
+    /// These hosts, or all if they are none: an attempt at nobody would be followed by others like it for good.
+    fn or_all(&self, hosts: Vec<HostAt>) -> Vec<HostAt> {
+        match hosts.is_empty() {
+            true => self.all.clone(),
+            false => hosts,
+        }
+    }
+
+    /// This one, so many that follow it in the list, the end of which is followed by its beginning, and the seeds.
+    fn from(&self, home: &HostAt, next: usize) -> Vec<HostAt> {
         let at = self.all.iter().position(|one| one == home).unwrap_or(0);
         let (before, behind) = self.all.split_at(at);
         let mut order = vec![home.clone()];
         let others = behind.iter().chain(before);
         let others = others.filter(|one| *one != home);
         // Whatever a node has told, those that a person has named have their turn soon.
-        let others = others.take(NEXT).chain(&self.seeds);
+        let others = others.take(next).chain(&self.seeds);
         for other in others {
             if !order.contains(other) {
                 order.push(other.clone());
@@ -284,245 +307,4 @@ impl Hosts {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-
-    fn at(host: &str) -> HostAt {
-        host.parse().unwrap()
-    }
-
-    fn hosts() -> Hosts {
-        Hosts::new(&"p2pdbg://a,b,c".parse().unwrap(), Remembered::default())
-    }
-
-    #[test]
-    fn hosts_are_dialled_by_distance_at_first() {
-        let all = vec![at("a"), at("b"), at("c")];
-        assert_eq!(hosts().plan(true), Plan::Nearest(all, STAGGER));
-        let one = Hosts::new(&"p2pdbg://a".parse().unwrap(), Remembered::default());
-        assert_eq!(one.plan(true), Plan::InOrder(vec![at("a")], STAGGER));
-    }
-
-    #[test]
-    fn lost_home_of_an_idle_peer_is_tried_alone_once_and_then_with_the_others() {
-        let mut hosts = hosts();
-        hosts.on_up(&at("b"), OUTSIDE);
-        assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("b")], STAGGER));
-        hosts.on_failed();
-        let order = vec![at("b"), at("c"), at("a")];
-        assert_eq!(hosts.plan(false), Plan::InOrder(order, STAGGER_FROM_HOME));
-        hosts.on_up(&at("c"), OUTSIDE);
-        assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("c")], STAGGER));
-    }
-
-    #[test]
-    fn lost_home_of_peers_in_need_is_followed_by_the_same_host_for_both() {
-        let mut hosts = hosts();
-        hosts.on_up(&at("b"), OUTSIDE);
-        for _ in 0..3 {
-            let order = vec![at("b"), at("c"), at("a")];
-            assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
-            hosts.on_failed();
-        }
-    }
-
-    fn node(text: &str) -> Node {
-        text.parse().unwrap()
-    }
-
-    fn pinned() -> Hosts {
-        let print = "A".repeat(43);
-        Hosts::new(
-            &format!("p2pdbg://all,b#{print}").parse().unwrap(),
-            Remembered::default(),
-        )
-    }
-
-    #[test]
-    fn nodes_that_are_told_come_before_the_seeds_and_the_home_is_known_by_its_number() {
-        let mut hosts = pinned();
-        hosts.on_up(&at("all"), OUTSIDE);
-        let nodes = ["19=c", "17=a", "18=b"].map(node).to_vec();
-        hosts.on_told(NodeNumber::new(18).unwrap(), nodes.clone(), Vec::new());
-        assert_eq!(hosts.plan(false), Plan::InOrder(vec![at("b")], STAGGER));
-        let order = vec![at("b"), at("c"), at("all"), at("a")];
-        assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
-
-        // Without a fingerprint any host with a certificate of its own could be named.
-        let mut loose = self::hosts();
-        let told = loose.on_told(NodeNumber::new(18).unwrap(), nodes, Vec::new());
-        assert_eq!(told, None);
-        assert!(matches!(loose.plan(false), Plan::Nearest(all, _) if all.len() == 3));
-    }
-
-    #[test]
-    fn nodes_that_were_told_at_an_earlier_start_are_dialled_with_the_seeds() {
-        let print = "A".repeat(43);
-        let nodes = ["17=a", "18=b"].map(node).to_vec();
-        let remembered = Remembered {
-            nodes,
-            told_inside: false,
-        };
-        let of = |url: &str| Hosts::new(&url.parse().unwrap(), remembered.clone()).plan(true);
-        let all = vec![at("a"), at("b"), at("dead")];
-        let pinned = of(&format!("p2pdbg://dead#{print}"));
-        assert_eq!(pinned, Plan::Nearest(all, STAGGER));
-        let loose = of("p2pdbg://dead");
-        assert_eq!(loose, Plan::InOrder(vec![at("dead")], STAGGER));
-    }
-
-    #[test]
-    fn node_elsewhere_names_no_host_of_the_network_that_the_peer_is_in() {
-        let inside = [
-            "127.0.0.1",
-            "10.1.2.3",
-            "192.168.7.7",
-            "169.254.1.1",
-            "100.64.0.1",
-            "[::1]",
-            "[fe80::1]",
-            "[fd00::1]",
-            "[::ffff:10.0.0.1]",
-            "localhost",
-            "a.LOCALHOST.",
-        ];
-        let never = [
-            "127.1",
-            "0.0.0.0",
-            "[::]",
-            "224.0.0.1",
-            "255.255.255.255",
-            "[ff02::1]",
-        ];
-        let told = |reached: IpAddr| {
-            let mut hosts = pinned();
-            hosts.on_up(&at("all"), reached);
-            let named = inside
-                .into_iter()
-                .chain(never)
-                .chain(["rdv.example", "198.51.100.7"]);
-            let named = named.take(NodeNumber::MOST).zip(10u8..);
-            let nodes = named.map(|(host, number)| node(&format!("{number}={host}")));
-            let told = hosts
-                .on_told(NodeNumber::MIN, Vec::new(), nodes.collect())
-                .unwrap();
-            told.relays.len()
-        };
-        assert_eq!(told(OUTSIDE), 0);
-        assert_eq!(told([10, 0, 0, 1].into()), inside.len());
-        let mut hosts = pinned();
-        hosts.on_up(&at("all"), OUTSIDE);
-        let now = Instant::now();
-        assert!(!hosts.go_to(now, &at("192.168.0.1")));
-        assert!(hosts.go_to(now, &at("198.51.100.7")));
-    }
-
-    #[test]
-    fn named_hosts_may_be_in_the_network_around_if_who_named_them_was_there() {
-        let own = IpAddr::from([10, 0, 0, 1]);
-        let told = |hosts: &mut Hosts, reached| {
-            hosts.on_up(&at("all"), reached);
-            let (nodes, relays) = (vec![node("17=a")], vec![node("30=r")]);
-            hosts
-                .on_told(NodeNumber::MIN, nodes, relays)
-                .unwrap()
-                .allowed
-        };
-        for (reached, may) in [(OUTSIDE, false), (own, true)] {
-            let mut hosts = pinned();
-            let allowed = told(&mut hosts, reached);
-            assert_eq!(allowed.admits(&at("r"), own), may);
-            assert_eq!(hosts.allowed_addresses().admits(&at("a"), own), may);
-            assert!(
-                hosts.allowed_addresses().admits(&at("all"), own),
-                "the user has named it"
-            );
-            hosts.go_to(Instant::now(), &at("c"));
-            assert_eq!(hosts.allowed_addresses().admits(&at("c"), own), may);
-            let print = "A".repeat(43);
-            let url = format!("p2pdbg://all#{print}").parse().unwrap();
-            let later = Hosts::new(&url, hosts.to_remember());
-            assert_eq!(later.allowed_addresses().admits(&at("a"), own), may);
-        }
-    }
-
-    #[test]
-    fn peer_that_is_sent_on_goes_there_alone_and_not_in_a_circle() {
-        let mut hosts = pinned();
-        let now = Instant::now();
-        hosts.on_up(&at("a"), OUTSIDE);
-        assert!(!hosts.go_to(now, &at("a")), "it is there");
-        for to in ["b", "a", "b"] {
-            assert!(hosts.go_to(now, &at(to)));
-            assert_eq!(hosts.plan(true), Plan::InOrder(vec![at(to)], STAGGER));
-            hosts.on_up(&at(to), OUTSIDE);
-        }
-        assert!(!hosts.go_to(now, &at("a")));
-        assert!(hosts.go_to(now + HOPS_WITHIN, &at("a")));
-        // Where nothing answers there, it looks elsewhere.
-        hosts.on_failed();
-        let order = vec![at("a"), at("all"), at("b")];
-        assert_eq!(hosts.plan(false), Plan::InOrder(order, STAGGER_FROM_HOME));
-    }
-
-    #[test]
-    fn host_that_refuses_is_left_out_until_there_is_a_connection_and_all_together_are_final() {
-        let mut hosts = hosts();
-        assert!(hosts.on_refused(&at("a")));
-        hosts.on_failed();
-        let others = vec![at("b"), at("c")];
-        assert_eq!(hosts.plan(true), Plan::Nearest(others, STAGGER));
-        hosts.on_up(&at("b"), OUTSIDE);
-        let order = vec![at("b"), at("c"), at("a")];
-        assert_eq!(hosts.plan(true), Plan::InOrder(order, STAGGER_FROM_HOME));
-        assert!(hosts.on_refused(&at("b")) && hosts.on_refused(&at("c")));
-        hosts.on_failed();
-        let left = vec![at("a")];
-        assert_eq!(hosts.plan(false), Plan::InOrder(left, STAGGER_FROM_HOME));
-        assert!(!hosts.on_refused(&at("a")), "nobody is left");
-        let one = "p2pdbg://a".parse().unwrap();
-        assert!(!Hosts::new(&one, Remembered::default()).on_refused(&at("a")));
-    }
-
-    #[test]
-    fn hosts_that_refuse_have_their_turn_again_where_nobody_else_answers() {
-        let mut hosts = hosts();
-        assert!(hosts.on_refused(&at("a")));
-        hosts.on_failed();
-        assert!(!hosts.on_nobody_else(&[]), "the user has named the others");
-        assert!(matches!(hosts.plan(true), Plan::Nearest(all, _) if all.len() == 3));
-    }
-
-    #[test]
-    fn refusal_of_all_hosts_of_the_url_is_believed_if_others_are_remembered_alone() {
-        let print = "A".repeat(43);
-        let url = format!("p2pdbg://a,b#{print}").parse().unwrap();
-        let remembered = Remembered {
-            nodes: vec![node("18=gone")],
-            told_inside: false,
-        };
-        let mut hosts = Hosts::new(&url, remembered);
-        assert!(hosts.on_refused(&at("a")));
-        assert!(!hosts.on_nobody_else(&[]), "b has said nothing");
-        hosts.on_refused(&at("a"));
-        assert!(hosts.on_nobody_else(&[at("b")]));
-        hosts.on_up(&at("a"), OUTSIDE);
-        let own = NodeNumber::new(18).unwrap();
-        hosts.on_told(own, vec![node("18=gone")], Vec::new());
-        hosts.on_refused(&at("a"));
-        assert!(!hosts.on_nobody_else(&[at("b")]), "it was told now");
-    }
-
-    #[test]
-    fn peer_without_a_pinned_certificate_is_sent_to_hosts_of_its_url_alone() {
-        let mut hosts = hosts();
-        let now = Instant::now();
-        hosts.on_up(&at("a"), OUTSIDE);
-        assert!(!hosts.go_to(now, &at("elsewhere")));
-        assert!(hosts.go_to(now, &at("b")));
-    }
-}
+mod tests;
