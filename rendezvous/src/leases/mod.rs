@@ -65,7 +65,9 @@ pub(crate) struct Parts {
     pub(crate) asked: Instant,
     /// Its part of each limit.
     pub(crate) parts: HashMap<Account, u64>,
-    /// What each key has relayed at the other nodes in this month.
+    /// The month of what follows, as [`Month`](crate::month::Month) counts it.
+    pub(crate) month: u64,
+    /// What each key has relayed at the other nodes in that month.
     pub(crate) relayed_elsewhere: HashMap<KeyId, u64>,
 }
 
@@ -232,6 +234,7 @@ impl Leases {
         Parts {
             asked,
             parts: self.parts.clone(),
+            month,
             relayed_elsewhere: elsewhere,
         }
     }

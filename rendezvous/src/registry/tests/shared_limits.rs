@@ -145,6 +145,7 @@ fn node_gives_away_its_part_of_a_keys_sessions_and_asks_for_more_when_it_has_no_
     let parts = Parts {
         asked: bench.now.instant,
         parts: HashMap::from([(account, 4)]),
+        month: 0,
         relayed_elsewhere: HashMap::new(),
     };
     bench.registry.on_parts(parts);
