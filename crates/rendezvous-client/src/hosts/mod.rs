@@ -46,6 +46,9 @@ const HOPS: usize = 3;
 /// The time in which that is counted.
 const HOPS_WITHIN: Duration = Duration::from_secs(60);
 
+/// So often a peer comes again to a host that it was sent on to, and that has told it to come later.
+const DELAYS: u32 = 2;
+
 /// The hosts of one link.
 #[derive(Debug)]
 pub(super) struct Hosts {
@@ -64,16 +67,25 @@ pub(super) struct Hosts {
     /// Whether the host that is reached is in a network that others do not reach, so that its nodes may be too.
     is_inside: bool,
     home: Option<HostAt>,
-    /// Whether the home is where this peer was sent, and was not reached yet.
-    sent_on: bool,
-    /// Whether who has sent it was inside.
-    sent_inside: bool,
+    /// Where the home is where this peer was sent, and was not reached yet.
+    sent_on: Option<SentOn>,
     /// When it let itself be sent on.
     hops: VecDeque<Instant>,
     /// How many attempts have failed since there was a connection.
     failures: u32,
     /// Those that have refused this peer since there was a connection.
     refused: Vec<HostAt>,
+}
+
+/// That a host has sent this peer on to another one.
+#[derive(Clone, Copy, Debug)]
+struct SentOn {
+    /// Whether who has sent it was inside.
+    inside: bool,
+    /// How often the other one has said that it takes this peer later.
+    delays: u32,
+    /// Whether it has said so just now, and is to be dialled again.
+    comes_again: bool,
 }
 
 /// Which hosts are dialled next, and when each.
@@ -97,8 +109,7 @@ impl Hosts {
             only_remembered: false,
             is_inside: false,
             home: None,
-            sent_on: false,
-            sent_inside: false,
+            sent_on: None,
             hops: VecDeque::new(),
             failures: 0,
             refused: Vec::new(),
@@ -129,10 +140,7 @@ impl Hosts {
     /// At which addresses they may be.
     pub(super) fn allowed_addresses(&self) -> AllowedAddresses {
         let told = self.nodes.iter().filter(|_| self.told_inside);
-        let home_may = match self.sent_on {
-            true => self.sent_inside,
-            false => self.is_inside,
-        };
+        let home_may = self.sent_on.map_or(self.is_inside, |sent| sent.inside);
         let home = self.home.iter().filter(|_| home_may);
         let told = told.map(|node| &node.at).chain(home);
         AllowedAddresses::anywhere(self.seeds.iter().chain(told).cloned())
@@ -155,9 +163,25 @@ impl Hosts {
     pub(super) fn on_up(&mut self, at: &HostAt, address: IpAddr) {
         self.is_inside = is_inside(address);
         self.home = Some(at.clone());
-        self.sent_on = false;
+        self.sent_on = None;
         self.failures = 0;
         self.refused.clear();
+    }
+
+    /// This host takes this peer later. Whether it is to be dialled again rather than another one: whoever is awaited
+    /// there is nowhere else, and what this peer has left at the node before comes over meanwhile.
+    pub(super) fn on_delayed(&mut self, at: &HostAt) -> bool {
+        let is_home = self.home.as_ref() == Some(at);
+        let Some(sent) = self
+            .sent_on
+            .as_mut()
+            .filter(|sent| is_home && sent.delays < DELAYS)
+        else {
+            return false;
+        };
+        sent.delays += 1;
+        sent.comes_again = true;
+        true
     }
 
     /// This host will not have this peer. Whether there is another one to try.
@@ -221,15 +245,22 @@ impl Hosts {
         }
         self.hops.push_back(now);
         self.home = Some(at.clone());
-        self.sent_on = true;
-        self.sent_inside = self.is_inside;
+        self.sent_on = Some(SentOn {
+            inside: self.is_inside,
+            delays: 0,
+            comes_again: false,
+        });
         self.failures = 0;
         true
     }
 
     /// An attempt came to nothing.
     pub(super) fn on_failed(&mut self) {
-        self.sent_on = false;
+        let sent_on = self.sent_on.take().filter(|sent| sent.comes_again);
+        self.sent_on = sent_on.map(|sent| SentOn {
+            comes_again: false,
+            ..sent
+        });
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -254,7 +285,7 @@ impl Hosts {
     /// tried at once.
     pub(super) fn plan(&self, in_need: bool) -> Plan {
         match &self.home {
-            Some(home) if self.sent_on => Plan::InOrder(vec![home.clone()], STAGGER),
+            Some(home) if self.sent_on.is_some() => Plan::InOrder(vec![home.clone()], STAGGER),
             Some(home) if !in_need && self.failures == 0 && !self.refused.contains(home) => {
                 Plan::InOrder(vec![home.clone()], STAGGER)
             }

@@ -185,6 +185,34 @@ fn peer_that_is_sent_on_goes_there_alone_and_not_in_a_circle() {
 }
 
 #[test]
+fn host_that_a_peer_was_sent_on_to_and_that_takes_it_later_is_dialled_twice_more() {
+    let mut hosts = pinned();
+    hosts.on_up(&at("a"), OUTSIDE);
+    assert!(!hosts.on_delayed(&at("a")), "it was not sent there");
+    assert!(hosts.go_to(Instant::now(), &at("c")));
+    assert!(!hosts.on_delayed(&at("b")));
+    for _ in 0..2 {
+        assert!(hosts.on_delayed(&at("c")));
+        hosts.on_failed();
+        let alone = vec![at("c")];
+        assert_eq!(hosts.plan(true), Plan::InOrder(alone, STAGGER));
+    }
+    assert!(!hosts.on_delayed(&at("c")));
+    hosts.on_refused(&at("c"));
+    hosts.on_failed();
+    let others = vec![at("all"), at("b")];
+    assert_eq!(hosts.plan(true), Plan::InOrder(others, STAGGER_FROM_HOME));
+    // What it cannot reach at all is not dialled alone again, though it once was told to come later.
+    let mut hosts = pinned();
+    hosts.on_up(&at("a"), OUTSIDE);
+    assert!(hosts.go_to(Instant::now(), &at("c")));
+    assert!(hosts.on_delayed(&at("c")));
+    hosts.on_failed();
+    hosts.on_failed();
+    assert!(matches!(hosts.plan(true), Plan::InOrder(order, _) if order.len() > 1));
+}
+
+#[test]
 fn host_that_refuses_is_left_out_until_there_is_a_connection_and_all_together_are_final() {
     let mut hosts = hosts();
     assert!(hosts.on_refused(&at("a")));
