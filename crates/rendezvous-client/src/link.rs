@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::changes::{Changes, Listener};
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, ToRendezvous},
+    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     url::{HostAt, RendezvousUrl},
 };
 use tokio::{
@@ -461,6 +461,16 @@ impl Driver {
 
     /// The error of a host that does not take this peer, which is not the last word while there are others.
     fn turned_away(&mut self, at: &HostAt, error: LinkError) -> LinkError {
+        let is_for_now = matches!(
+            error,
+            LinkError::Refused {
+                refusal: Refusal::Limit { .. },
+                ..
+            }
+        );
+        if is_for_now && self.hosts.on_delayed(at) {
+            return error;
+        }
         match self.hosts.on_refused(at) {
             true => {
                 self.refusal = Some(error.clone());

@@ -92,13 +92,20 @@ impl Directory for Memory {
         })
     }
 
-    async fn write(&mut self, records: &[(Name, Record)], unless_newer: bool) -> Result<(), Away> {
+    async fn write(
+        &mut self,
+        records: &[(Name, Record)],
+        unless_newer: Option<&[Process]>,
+    ) -> Result<(), Away> {
         let writes_for = self.0.lock().unwrap().writes_for;
         tokio::time::sleep(writes_for).await;
         self.tables(|tables| {
             for (name, record) in records {
-                let is_newer = |there: &Record| there.since > record.since;
-                if !(unless_newer && tables.records.get(name).is_some_and(is_newer)) {
+                let is_newer = |there: &Record| {
+                    let lives = unless_newer.is_some_and(|live| live.contains(&there.process));
+                    lives && there.since > record.since
+                };
+                if !tables.records.get(name).is_some_and(is_newer) {
                     tables.records.insert(*name, *record);
                 }
             }

@@ -149,11 +149,12 @@ pub(crate) trait Directory: Send + 'static {
         before: Option<Epoch>,
     ) -> impl Future<Output = Result<(Held, HashMap<NodeNumber, Epoch>), Away>> + Send;
 
-    /// Writes records. With `unless_newer` those stay that are of somebody who has waited for a shorter time.
+    /// Writes records. With `unless_newer` those stay that are of one of these processes, which live, and of somebody
+    /// who has waited for a shorter time.
     fn write(
         &mut self,
         records: &[(Name, Record)],
-        unless_newer: bool,
+        unless_newer: Option<&[Process]>,
     ) -> impl Future<Output = Result<(), Away>> + Send;
 
     /// Removes records that are this process's.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use p2pdbg_proto::node::NodeNumber;
 
-use super::{Away, Epoch, Held};
+use super::{Away, Epoch, Held, Process};
 
 /// Whether the store is of use at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,12 @@ impl Presence {
     /// Whether this process of a node lives.
     pub(super) fn lives(&self, node: NodeNumber, epoch: Epoch) -> bool {
         self.live.get(&node) == Some(&epoch)
+    }
+
+    /// The processes that live.
+    pub(super) fn processes(&self) -> impl Iterator<Item = Process> {
+        let live = self.live.iter();
+        live.map(|(&node, &epoch)| Process { node, epoch })
     }
 
     pub(super) fn live(&self) -> impl Iterator<Item = NodeNumber> {

@@ -482,7 +482,7 @@ impl<D: Directory> Desk<D> {
     async fn say(&mut self, written: &[(Name, Record)], gone: &[Name]) -> Result<(), Away> {
         let said = async {
             if !written.is_empty() {
-                self.directory.write(written, false).await?;
+                self.directory.write(written, None).await?;
             }
             match gone {
                 [] => Ok(()),
@@ -561,6 +561,7 @@ impl<D: Directory> Desk<D> {
         let records: Vec<_> = { records }
             .filter(|(name, _)| !self.left.contains(name))
             .collect();
-        self.directory.write(&records, true).await
+        let live: Vec<Process> = self.presence.processes().collect();
+        self.directory.write(&records, Some(&live)).await
     }
 }

@@ -41,11 +41,16 @@ if not ours and there ~= ARGV[2] and lives() then return 2 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return ours and 0 or 1";
 
-/// Writes a record unless there is one of somebody who has come later.
+/// Writes a record unless there is one of somebody who has come later, at a process that lives: by a clock that is
+/// ahead one of a dead process would stay for as long as that was.
 const WRITE: &str = "
 local there = read(KEYS[1])
 local since = there and tonumber(string.match(there, ':(%d+)$') or '0')
-if since and since > tonumber(ARGV[2]) then return 0 end
+if since and since > tonumber(ARGV[2]) then
+  for at = 4, #ARGV do
+    if string.sub(there, 1, string.len(ARGV[at])) == ARGV[at] then return 0 end
+  end
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return 1";
 
@@ -215,21 +220,27 @@ impl Directory for Valkey {
         Ok((held, live.collect()))
     }
 
-    async fn write(&mut self, records: &[(Name, Record)], unless_newer: bool) -> Result<(), Away> {
+    async fn write(
+        &mut self,
+        records: &[(Name, Record)],
+        unless_newer: Option<&[Process]>,
+    ) -> Result<(), Away> {
+        let live = unless_newer.map(|live| live.iter().map(beginning).collect::<Vec<_>>());
         let mut batch = pipe();
         for (name, record) in records {
             let (key, kept) = (self.of_record(name), milliseconds(KEPT_FOR));
             let text = text(record);
-            match unless_newer {
-                true => batch
+            match &live {
+                Some(live) => batch
                     .cmd("EVAL")
                     .arg(script(WRITE))
                     .arg(1)
                     .arg(key)
                     .arg(text)
                     .arg(record.since)
-                    .arg(kept),
-                false => batch.cmd("SET").arg(key).arg(text).arg("PX").arg(kept),
+                    .arg(kept)
+                    .arg(live),
+                None => batch.cmd("SET").arg(key).arg(text).arg("PX").arg(kept),
             }
             .ignore();
         }
@@ -244,7 +255,7 @@ impl Directory for Valkey {
                 .arg(script(REMOVE))
                 .arg(1)
                 .arg(self.of_record(name))
-                .arg(format!("{}:{}:", own.node, own.epoch))
+                .arg(beginning(&own))
                 .ignore();
         }
         self.send(&batch).await
@@ -304,6 +315,11 @@ impl Directory for Valkey {
 
 fn script(body: &str) -> String {
     format!("{READ}{body}")
+}
+
+/// What the records of a process begin with.
+fn beginning(process: &Process) -> String {
+    format!("{}:{}:", process.node, process.epoch)
 }
 
 fn ask_short(batch: &mut Pipeline, keys: &[String]) {

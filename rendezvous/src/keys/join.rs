@@ -6,7 +6,9 @@
 //!
 //! - a key that one copy has, all have: none is taken away, and one that was revoked stays so for good;
 //! - of a key that two copies have differently, the one that was changed in the later version holds;
-//! - of two keys of one name the one that was made first keeps it, and the other one gets its id appended.
+//! - of two keys of one name the one that was made first keeps it, and the other one gets its id appended;
+//! - of two keys with one secret, as a host has them that has lost `keys.toml` and made `default` anew, the one that
+//!   was made first stays alone.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,6 +55,7 @@ impl KeyFile {
         }
         let mut keys: Vec<NamedKey> = by_id.into_values().collect();
         keys.sort_by_key(|key| (key.created, key.id));
+        let mut keys = one_of_a_secret(keys);
         rename_doubles(&mut keys);
         Self {
             shared: self.shared.max(other.shared),
@@ -104,7 +107,8 @@ impl KeyFile {
     pub(crate) fn make_way(&mut self, taken: &Self) -> Vec<(KeyName, KeyName)> {
         let of_others = |key: &NamedKey| {
             let other = taken.find(&key.name);
-            key.revoked.is_none() && other.is_some_and(|other| other.id != key.id)
+            let is_another = |other: &NamedKey| other.id != key.id && !has_secret_of(other, key);
+            key.revoked.is_none() && other.is_some_and(is_another)
         };
         let mut renamed = Vec::new();
         let in_the_way: Vec<usize> = (0..self.keys.len())
@@ -165,6 +169,39 @@ fn order(key: &NamedKey) -> impl Ord {
         (limits.peers, limits.sessions, limits.codes),
         (limits.relay_mbit, limits.relay_gib_month),
     )
+}
+
+/// The first one of several keys that have a secret in common, without which they would be no file of keys. It is
+/// revoked if one of them is: whoever has their secret is not to come in again.
+fn one_of_a_secret(keys: Vec<NamedKey>) -> Vec<NamedKey> {
+    let mut firsts: Vec<NamedKey> = Vec::new();
+    let mut by_secret: HashMap<[u8; 32], usize> = HashMap::new();
+    for key in keys {
+        let first = secrets(&key).find_map(|secret| by_secret.get(&secret).copied());
+        match first {
+            Some(first) if key.revoked.is_some() => {
+                let first = &mut firsts[first];
+                first.revoked = first.revoked.min(key.revoked).or(key.revoked);
+                first.previous = None;
+            }
+            Some(_) => {}
+            None => {
+                by_secret.extend(secrets(&key).map(|secret| (secret, firsts.len())));
+                firsts.push(key);
+            }
+        }
+    }
+    firsts
+}
+
+/// The hashes of a key's secret and of the one before.
+fn secrets(key: &NamedKey) -> impl Iterator<Item = [u8; 32]> {
+    let previous = key.previous.map(|(sha256, _)| sha256);
+    [Some(key.sha256), previous].into_iter().flatten()
+}
+
+fn has_secret_of(one: &NamedKey, other: &NamedKey) -> bool {
+    secrets(one).any(|secret| secrets(other).any(|others| others == secret))
 }
 
 /// Gives the later ones of several keys of one name another.

@@ -100,6 +100,8 @@ impl KeyStore {
         let before = self.read()?.unwrap_or_default();
         let after = with(&before);
         if after != before {
+            // Nobody could read it again.
+            after.check()?;
             self.state.write_atomically(FILE, after.text().as_bytes())?;
         }
         Ok(after)

@@ -9,7 +9,8 @@
 //! - for [`KEPT_FOR`] more its node may be cut off from the store and go on with its last part, so that much may be
 //!   granted once more and no further: together no more than twice the limit;
 //! - after that the node has gone down to the limit divided by the number of nodes, which is counted for each node
-//!   that has no live entry, whether it lives or not.
+//!   that is in the list and has no live entry, whether it lives or not. One that is in the list no more counts for
+//!   nothing then.
 //!
 //! A table that is new, or that lacks what this node has written, tells that the store has lost something. Nobody's
 //! part grows until all nodes have entered theirs anew, or until those that have not must have gone down by
@@ -64,7 +65,9 @@ pub(crate) struct Parts {
     pub(crate) asked: Instant,
     /// Its part of each limit.
     pub(crate) parts: HashMap<Account, u64>,
-    /// What each key has relayed at the other nodes in this month.
+    /// The month of what follows, as [`Month`](crate::month::Month) counts it.
+    pub(crate) month: u64,
+    /// What each key has relayed at the other nodes in that month.
     pub(crate) relayed_elsewhere: HashMap<KeyId, u64>,
 }
 
@@ -170,6 +173,7 @@ impl Leases {
             self.known = Some((next.born, now));
         }
         self.look(now, &next);
+        self.clear_retired(now, &mut next, relayed.0);
         let may_grow = self.may_grow(now, &next);
         let own = own.filter(|own| !is_lost && own.epoch == self.epoch);
         let is_heard = self.told.is_none_or(|told| heard == Some(told));
@@ -230,6 +234,7 @@ impl Leases {
         Parts {
             asked,
             parts: self.parts.clone(),
+            month,
             relayed_elsewhere: elsewhere,
         }
     }
@@ -256,6 +261,21 @@ impl Leases {
                 };
                 self.seen.insert(*node, seen);
             }
+        }
+    }
+
+    /// Takes away what nodes had that are in the list no more and must have gone down: who begins later would take
+    /// their entries for new ones. What they have relayed in this month stays.
+    fn clear_retired(&self, now: Instant, table: &mut Table, month: u64) {
+        let is_gone = |node: u8| {
+            let is_listed = node == self.own || self.nodes.contains(&node);
+            !is_listed && self.still_for(now, node) >= LIVE_FOR + KEPT_FOR
+        };
+        table
+            .nodes
+            .retain(|node, entry| !is_gone(*node) || entry.month >= month);
+        for (_, entry) in table.nodes.iter_mut().filter(|(node, _)| is_gone(**node)) {
+            entry.leases.clear();
         }
     }
 
@@ -292,6 +312,10 @@ impl Leases {
         let others: std::collections::BTreeSet<u8> = numbers.copied().collect();
         for node in others.into_iter().filter(|node| *node != self.own) {
             let entry = table.nodes.get(&node);
+            let is_listed = self.nodes.contains(&node);
+            if !is_listed && entry.is_none_or(|entry| entry.leases.is_empty()) {
+                continue;
+            }
             let lease = entry.and_then(|entry| entry.leases.get(&account));
             let granted = lease.map_or(0, |lease| lease.granted);
             // A process that has just begun, or has been cut off for long, takes so much by itself.
@@ -306,7 +330,8 @@ impl Leases {
                 still if entry.is_some() && still < LIVE_FOR + KEPT_FOR => {
                     taken = taken.saturating_add(granted.max(least));
                 }
-                _ => taken = taken.saturating_add(least),
+                _ if is_listed => taken = taken.saturating_add(least),
+                _ => {}
             }
         }
         let wanted = fair(asked, needs, reserves, self.nodes.len()).max(asked.in_use);

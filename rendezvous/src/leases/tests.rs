@@ -33,6 +33,8 @@ struct Faults {
     splits: bool,
     /// Nodes die and come back as new processes.
     dies: bool,
+    /// Nodes are stopped for good, and the others started again with a list that names one less.
+    retires: bool,
 }
 
 /// When it began, when it comes there, what it says, what the registry is told then, and what it is to replace.
@@ -52,6 +54,22 @@ struct Node {
     lives: bool,
     epochs: u64,
     side: usize,
+}
+
+impl Node {
+    /// As a new process with this list.
+    fn begin_anew(&mut self, listed: Vec<u8>) {
+        self.epochs += 1;
+        self.leases = Leases::new(self.leases.own, listed, self.epochs);
+        self.shares = None;
+        self.under_way = None;
+        self.in_use = 0;
+        self.said = (0, 0, None);
+    }
+
+    fn is_retired(&self) -> bool {
+        !self.leases.nodes.contains(&self.leases.own)
+    }
 }
 
 struct World {
@@ -114,7 +132,7 @@ impl World {
 
     /// What a node may give away now.
     fn part(&self, node: &Node) -> u64 {
-        let count = self.nodes.len();
+        let count = node.leases.nodes.len();
         match node.lives {
             false => 0,
             true => part(
@@ -164,6 +182,7 @@ impl World {
             falls_back,
             splits,
             dies,
+            retires,
         } = self.faults;
         let count = self.nodes.len() as u64;
         let index = self.chance.below(count) as usize;
@@ -202,16 +221,25 @@ impl World {
                 self.nodes.iter_mut().for_each(|node| node.side = 0);
             }
         }
-        if dies && self.chance.once_in(250) {
+        if dies && self.chance.once_in(250) && !self.nodes[index].is_retired() {
             let node = &mut self.nodes[index];
             node.lives = !node.lives;
-            node.epochs += 1;
-            let (own, nodes) = (node.leases.own, node.leases.nodes.clone());
-            node.leases = Leases::new(own, nodes, node.epochs);
-            node.shares = None;
-            node.under_way = None;
-            node.in_use = 0;
-            node.said = (0, 0, None);
+            node.begin_anew(node.leases.nodes.clone());
+        }
+        if retires && self.chance.once_in(300) {
+            self.retire();
+        }
+    }
+
+    /// Takes the last one out of the list, if two or more remain.
+    fn retire(&mut self) {
+        let mut listed = self.nodes[0].leases.nodes.clone();
+        let Some(retired) = listed.pop().filter(|_| listed.len() >= 2) else {
+            return;
+        };
+        for node in self.nodes.iter_mut().filter(|node| !node.is_retired()) {
+            node.lives &= node.leases.own != retired;
+            node.begin_anew(listed.clone());
         }
     }
 
@@ -341,6 +369,7 @@ const LOSES: Faults = Faults {
     falls_back: false,
     splits: false,
     dies: true,
+    retires: false,
 };
 
 #[test]
@@ -394,4 +423,75 @@ fn leases_are_no_more_than_three_times_the_limit_when_everything_happens_at_once
     };
     let worst = worst(faults);
     assert!(worst <= 3.0, "{worst}");
+}
+
+#[test]
+fn leases_are_never_more_than_twice_the_limit_when_nodes_are_taken_out_of_the_list_besides() {
+    let worst = worst(Faults {
+        retires: true,
+        ..LOSES
+    });
+    assert!((1.0..=2.0).contains(&worst), "{worst}");
+}
+
+/// What a node that is alone in its list is granted of the ten that it needs, and the table that it writes.
+fn alone_after(leases: &mut Leases, now: Instant, table: &Table, month: u64) -> (u64, Table) {
+    let account = Account {
+        key: KEY,
+        kind: Kind::Peers,
+    };
+    let asked = Use {
+        account,
+        limit: 10,
+        in_use: 0,
+        need: 10,
+    };
+    let relayed = (month, BTreeMap::new());
+    let (table, parts) = leases.enter(now, Some(table), &[asked], relayed, None);
+    (parts[&account], table)
+}
+
+#[test]
+fn numbers_that_are_in_the_list_no_more_take_nothing_once_they_must_have_gone_down() {
+    let account = Account {
+        key: KEY,
+        kind: Kind::Peers,
+    };
+    let lease = Lease {
+        granted: 5,
+        need: 5,
+        reserve: 1,
+    };
+    let entry = Entry {
+        born: 1,
+        epoch: 1,
+        round: 7,
+        leases: BTreeMap::from([(account, lease)]),
+        month: 4,
+        relayed: BTreeMap::from([(KEY, 99)]),
+    };
+    let table = Table {
+        born: 1,
+        nodes: (11..=13).map(|node| (node, entry.clone())).collect(),
+    };
+    let began = Instant::now();
+    let mut leases = Leases::new(10, vec![10], 1);
+    let (granted, table) = alone_after(&mut leases, began, &table, 4);
+    assert_eq!(granted, 0, "they may live");
+    let later = began + LIVE_FOR + KEPT_FOR;
+    let (granted, table) = alone_after(&mut leases, later, &table, 4);
+    assert_eq!(granted, 10);
+    let relayed = |entry: &Entry| entry.relayed.get(&KEY) == Some(&99);
+    assert_eq!(
+        table.nodes.values().filter(|entry| relayed(entry)).count(),
+        3
+    );
+
+    // A process that comes later does not wait again, and what they relayed is kept for as long as it counts.
+    let mut leases = Leases::new(10, vec![10], 2);
+    let (granted, table) = alone_after(&mut leases, later, &table, 4);
+    assert_eq!((granted, table.nodes.len()), (10, 4));
+    let later = later + LIVE_FOR + KEPT_FOR;
+    let (granted, table) = alone_after(&mut leases, later, &table, 5);
+    assert_eq!((granted, table.nodes.len()), (10, 1));
 }

@@ -7,7 +7,10 @@ use std::{
 
 use p2pdbg_proto::control::Refusal;
 
-use super::{ConnId, Effect, Now, Registry, connection::Standing, voucher::Account};
+use super::{
+    ConnId, Effect, Now, Registry, connection::Standing, shared_limits::is_met_soon,
+    voucher::Account,
+};
 use crate::{
     keys::{KeyId, KeyRing},
     leases::Kind,
@@ -129,11 +132,15 @@ impl Registry {
             }
             _ => self.may_give(now.instant, key, Kind::Peers, most, others),
         };
-        if given.is_ok() {
+        let Err(refusal) = given else {
             return Ok(());
-        }
+        };
         self.turn_away(id);
-        Err(Refusal::Full)
+        // What other nodes have left comes over soon: a peer that was sent here comes again then. All else lasts.
+        Err(match is_met_soon(&refusal) {
+            true => refusal,
+            false => Refusal::Full,
+        })
     }
 
     /// Shuts the oldest one out that is there by the same voucher, if there is one too many: whoever has one shows it

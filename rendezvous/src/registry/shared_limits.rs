@@ -30,6 +30,11 @@ const MOST_MISSED: usize = 16_384;
 /// Joins at other nodes are owed for so long at the most.
 pub(super) const OWED_FOR: Duration = Duration::from_secs(300);
 
+/// Whether what was refused may be had soon, since only this node's part of a limit is used up.
+pub(super) fn is_met_soon(refusal: &Refusal) -> bool {
+    *refusal == limit(MORE_SOON)
+}
+
 /// What a node may give away of the keys' limits.
 #[derive(Debug)]
 pub(super) struct SharedLimits {

@@ -125,12 +125,14 @@ impl Book {
 
     /// What this node may give away from now on, and what the others have relayed.
     pub(crate) fn on_parts(&mut self, now: Instant, parts: Parts) {
+        // Right after the turn of a month the others' bytes are those of the one before yet.
+        let is_of_this_month = parts.month == self.months.current().number();
+        let elsewhere = |key| {
+            let bytes = parts.relayed_elsewhere.get(key);
+            bytes.copied().filter(|_| is_of_this_month)
+        };
         for (key, account) in &mut self.accounts {
-            account.elsewhere = parts
-                .relayed_elsewhere
-                .get(key)
-                .copied()
-                .unwrap_or_default();
+            account.elsewhere = elsewhere(key).unwrap_or_default();
             account.here_then = account.usage.month_bytes;
         }
         self.parts = Some(parts);

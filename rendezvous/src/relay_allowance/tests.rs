@@ -296,6 +296,7 @@ fn key_sends_its_part_of_what_all_nodes_may_relay_and_its_month_ends_with_what_o
         let parts = Parts {
             asked: now(scene),
             parts: HashMap::from([(account, part)]),
+            month: Month::of(0).number(),
             relayed_elsewhere: HashMap::from([(ONE, gib * GIB)]),
         };
         scene.book.on_parts(now(scene), parts);
@@ -317,4 +318,26 @@ fn key_sends_its_part_of_what_all_nodes_may_relay_and_its_month_ends_with_what_o
     let used = scene.book.usage(ONE).month_bytes;
     scene.book.accounts.get_mut(&ONE).unwrap().usage.month_bytes = used + GIB / 4;
     assert_eq!(scene.leg(ONE).terms().1, SLOW);
+}
+
+#[test]
+fn what_others_have_relayed_in_the_month_before_makes_no_session_of_this_one_slow() {
+    let limits = KeyLimits {
+        relay_gib_month: Some(4),
+        ..KeyLimits::default()
+    };
+    let mut scene = Scene::new(None, &[(ONE, limits)]);
+    scene.book.share_with(2);
+    let later = scene.book.settled + Duration::from_secs(1);
+    scene.book.settle(later, 32 * 86_400);
+    for (month, own) in [(Month::of(0), UNBOUNDED), (Month::of(32 * 86_400), SLOW)] {
+        let parts = Parts {
+            asked: later,
+            parts: HashMap::new(),
+            month: month.number(),
+            relayed_elsewhere: HashMap::from([(ONE, 4 * GIB)]),
+        };
+        scene.book.on_parts(later, parts);
+        assert_eq!(scene.leg(ONE).terms().1, own);
+    }
 }

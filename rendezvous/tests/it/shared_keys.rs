@@ -11,7 +11,7 @@ use std::{
 
 use p2pdbg_identity::tls::SERVER_NAME;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    control::{Credential, FromRendezvous, Handle, Refusal, Role, ToRendezvous},
     url::{AccessKey, RendezvousUrl},
 };
 use rustix::process::Signal;
@@ -438,7 +438,7 @@ async fn let_in(nodes: &[&Node], key: &AccessKey, peers: &mut Vec<Peer>) -> usiz
                     quiet = std::time::Instant::now();
                 }
                 FromRendezvous::Refused {
-                    refusal: Refusal::Full,
+                    refusal: Refusal::Full | Refusal::Limit { .. },
                     ..
                 } => {}
                 other => panic!("{other:?}"),
@@ -491,5 +491,58 @@ async fn limit_of_a_key_holds_for_both_nodes_together_wherever_its_peers_are() {
         };
         let more = let_in(&[one, other], &key, &mut peers).await;
         assert_eq!(peers.len(), 6, "{more} more");
+    }
+}
+
+#[tokio::test]
+async fn known_peers_that_are_all_that_their_key_may_have_meet_though_they_were_at_different_nodes()
+{
+    for program in programs().into_iter().take(1) {
+        let cluster = Cluster::started(&program).await;
+        let (url, _) = cluster.nodes[0].keys(&["add", "team-a", "--peers", "2"]);
+        let key = secret_in(&url);
+        let [one, other] = &cluster.nodes[..] else {
+            panic!("two nodes");
+        };
+        let handle = Handle::random();
+        let meets = |role| ToRendezvous::Meet {
+            handle: handle.clone(),
+            role,
+            already: None,
+        };
+        let mut listener = other.peer(&key).await;
+        listener.say(&meets(Role::Listener)).await;
+        let mut connector = one.peer(&key).await;
+        connector.say(&meets(Role::Connector)).await;
+        loop {
+            match connector.hear().await {
+                FromRendezvous::GoTo { node } if node.number.get() == 18 => break,
+                FromRendezvous::GoTo { node } => panic!("{node}"),
+                _ => {}
+            }
+        }
+        drop(connector);
+        // As the client does it: it comes again twice, when it is told to.
+        let mut delays = 0;
+        let mut connector = loop {
+            let (peer, heard) = other.hello(Credential::AccessKey(key.clone())).await;
+            match heard {
+                FromRendezvous::Welcome { .. } => break peer,
+                FromRendezvous::Refused {
+                    refusal: Refusal::Limit { retry_after_s },
+                    ..
+                } if delays < 2 => {
+                    delays += 1;
+                    listener.told().await;
+                    tokio::time::sleep(Duration::from_secs(retry_after_s.into())).await;
+                }
+                refused => panic!("{refused:?}"),
+            }
+        };
+        let nodes = connector.hear().await;
+        assert!(matches!(nodes, FromRendezvous::Nodes { .. }), "{nodes:?}");
+        connector.say(&meets(Role::Connector)).await;
+        let met = connector.introduced().await;
+        assert_eq!(listener.introduced().await.session, met.session);
     }
 }

@@ -256,6 +256,61 @@ fn node_that_becomes_one_of_several_gives_its_own_keys_other_names_and_they_open
     assert_eq!(ring.authenticate(&secret, 1_000), Some(id));
 }
 
+/// Keys of a host that has `default` with this secret since then.
+fn with_default(secret: &AccessKey, made: u64) -> KeyFile {
+    let mut file = KeyFile::default();
+    let name = crate::keys::DEFAULT.parse().unwrap();
+    file.add(name, secret, KeyLimits::default(), made, None)
+        .unwrap();
+    file.share();
+    file
+}
+
+#[test]
+fn key_that_was_made_anew_for_the_secret_of_a_shared_one_comes_to_that_one() {
+    let secret = AccessKey::random();
+    let (shared, anew) = (with_default(&secret, 100), with_default(&secret, 700));
+    let joined = shared.join(&anew);
+    assert_eq!(joined, anew.join(&shared));
+    assert_eq!(joined.keys(), shared.keys());
+    // Neither is another name told of, nor does the store get anything.
+    let mut node = SharedKeys::new(anew.clone(), None);
+    assert_eq!(node.on_stored(800, Some(&shared)), Verdict::default());
+    assert_eq!(node.file().keys(), shared.keys());
+
+    // Also where the shared one has another secret by now, and where it was revoked.
+    let name = crate::keys::DEFAULT.parse().unwrap();
+    let mut rotated = shared.clone();
+    rotated
+        .rotate(&name, &AccessKey::random(), Some(1_000))
+        .unwrap();
+    assert_eq!(anew.join(&rotated).keys(), rotated.keys());
+    let mut revoked = shared.clone();
+    revoked.revoke(&name, 500).unwrap();
+    let joined = anew.join(&revoked);
+    assert_eq!(joined.keys(), revoked.keys());
+    // Whichever was made first by the clocks of the hosts.
+    let early = with_default(&secret, 50);
+    let joined = early.join(&revoked);
+    assert_eq!(joined, revoked.join(&early));
+    assert_eq!(joined.keys().len(), 1);
+    assert_eq!(joined.keys()[0].revoked, Some(500));
+}
+
+#[test]
+fn keys_that_nobody_could_read_again_are_not_written_in_place_of_others() {
+    let files = crate::keys::KeyStore::new(p2pdbg_identity::StateDir::in_memory());
+    let before = files.load_or_make(100).unwrap();
+    let secret = AccessKey::random();
+    let two = |_: &KeyFile| {
+        let mut file = with_default(&secret, 100);
+        file.keys.extend(with_default(&secret, 700).keys);
+        file
+    };
+    assert!(files.update(two).is_err());
+    assert_eq!(files.load_or_make(200).unwrap(), before);
+}
+
 #[test]
 fn keys_are_relied_on_for_a_day_without_the_store_and_never_before_it_has_confirmed_them() {
     let mut file = KeyFile::default();

@@ -145,6 +145,7 @@ fn node_gives_away_its_part_of_a_keys_sessions_and_asks_for_more_when_it_has_no_
     let parts = Parts {
         asked: bench.now.instant,
         parts: HashMap::from([(account, 4)]),
+        month: 0,
         relayed_elsewhere: HashMap::new(),
     };
     bench.registry.on_parts(parts);
@@ -154,4 +155,51 @@ fn node_gives_away_its_part_of_a_keys_sessions_and_asks_for_more_when_it_has_no_
     bench.pass(Duration::from_secs(2));
     assert!(!is_let(&mut bench));
     assert_eq!(bench.registry.taken_by_key()[&key].codes, 4);
+}
+
+#[test]
+fn peer_that_comes_when_the_part_of_its_keys_peers_is_used_up_is_told_to_come_again_soon() {
+    let mut bench = node(18);
+    let secret = AccessKey::random();
+    let limits = KeyLimits {
+        peers: Some(2),
+        ..KeyLimits::default()
+    };
+    add(&mut bench.file, "team", &secret, limits);
+    let ring = KeyRing::new(&bench.file, false);
+    bench.registry.set_keys(bench.now, ring);
+    let key = bench.file.find(&"team".parse().unwrap()).unwrap().id;
+    let account = Account {
+        key,
+        kind: Kind::Peers,
+    };
+    let comes = |bench: &mut Bench, id: u64| {
+        bench.connect(ConnId(id));
+        refusal(&bench.hello(ConnId(id), Credential::AccessKey(secret.clone())))
+    };
+    let hears = |bench: &mut Bench, part: u64| {
+        let parts = Parts {
+            asked: bench.now.instant,
+            parts: HashMap::from([(account, part)]),
+            month: 0,
+            relayed_elsewhere: HashMap::new(),
+        };
+        bench.registry.on_parts(parts);
+    };
+    // The other one of the two is at another node yet.
+    hears(&mut bench, 1);
+    assert_eq!(comes(&mut bench, 20), None);
+    let again = comes(&mut bench, 21);
+    let Some(Refusal::Limit { retry_after_s }) = again else {
+        panic!("{again:?}");
+    };
+    assert!(retry_after_s <= 5, "{retry_after_s}");
+    // The node asks for one more, and has it when the other has left.
+    let now = bench.now.instant;
+    let uses = bench.registry.uses(now, &HashMap::new()).unwrap();
+    let uses = uses.iter().find(|one| one.account == account).unwrap();
+    assert_eq!((uses.in_use, uses.need), (1, 2));
+    hears(&mut bench, 2);
+    assert_eq!(comes(&mut bench, 22), None);
+    assert_eq!(comes(&mut bench, 23), Some(Refusal::Full), "all are here");
 }
