@@ -11,7 +11,7 @@ use p2pdbg_proto::{
 use crate::{
     keys::{DEFAULT, KeyFile, KeyLimits, KeyRing},
     limits::Limits,
-    registry::{Arrival, ConnId, Effect, Now, Registry, voucher::Vouchers},
+    registry::{Arrival, ConnId, Effect, Now, Registry, voucher_codec::Vouchers},
 };
 
 /// What comes of an input: for which connection, and what it is told; `None` if it is closed instead.

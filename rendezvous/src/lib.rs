@@ -12,7 +12,7 @@
 //!                                                                          TCP ports
 //! ```
 //!
-//! The state machines (`stun`, `relay`, `relay_allowance`, `keys`, `registry`, `limits`, `registry::voucher`,
+//! The state machines (`stun`, `relay`, `relay_allowance`, `keys`, `registry`, `limits`, `registry::voucher_codec`,
 //! `control::handshake_limits`) do no I/O and take the time as an argument. The datapath owns whatever a single
 //! datagram can touch: a worker for each core reads the main ports, finds the way of a bound leg's datagrams in a table
 //! shared for reading, and takes one lock for the rest. The hub owns whatever a peer says on its control connection.

@@ -33,7 +33,7 @@ use crate::{
     offer::Offer,
     operate::{Operator, drain::Drain, http::HttpPort},
     public_host::guess,
-    registry::{Registry, voucher::Vouchers},
+    registry::{Registry, voucher_codec::Vouchers},
     relay::{Relay, stream_input::Legs},
     relay_allowance::Book,
     relay_ticket::TicketKey,

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     keys::{KeyFile, KeyLimits, KeyRing},
     limits::Limits,
-    registry::{Arrival, ConnId, Effect, Now, Registry, cluster::Cluster, voucher::Vouchers},
+    registry::{Arrival, ConnId, Effect, Now, Registry, cluster::Cluster, voucher_codec::Vouchers},
 };
 
 /// What one phase of the measurement took.

@@ -372,7 +372,7 @@ mod tests {
     use crate::{
         keys::{KeyId, KeyLimits},
         limits::Limits,
-        registry::voucher::Vouchers,
+        registry::voucher_codec::Vouchers,
     };
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use p2pdbg_proto::{
 
 use super::{
     ConnId, Effect, Now, Registry, connection::Holder, handle_side::Meeting,
-    shared_limits::SharedLimits, voucher::Account,
+    shared_limits::SharedLimits, voucher_codec::Account,
 };
 use crate::{
     cluster_store::{Ask, Found},

@@ -8,7 +8,7 @@ use super::{Arrival, handle_side::Meeting, prepared::Prepared};
 use crate::{
     keys::KeyId,
     limits::{Bucket, Prefix},
-    registry::voucher::Account,
+    registry::voucher_codec::Account,
 };
 
 /// How a peer is let in.

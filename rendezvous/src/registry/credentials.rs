@@ -10,7 +10,7 @@ use p2pdbg_proto::control::{Credential, FromRendezvous, Refusal};
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Standing},
-    voucher::{Purpose, new_account},
+    voucher_codec::{Purpose, new_account},
 };
 
 /// What a peer is told whose key only the store can know, while that is away: this node asks it again every second.

@@ -9,7 +9,7 @@ use p2pdbg_proto::control::Refusal;
 
 use super::{
     ConnId, Effect, Now, Registry, connection::Standing, shared_limits::is_met_soon,
-    voucher::Account,
+    voucher_codec::Account,
 };
 use crate::{
     keys::{KeyId, KeyRing},

@@ -19,7 +19,7 @@ mod revocation;
 mod room;
 mod sessions;
 mod shared_limits;
-pub(crate) mod voucher;
+pub(crate) mod voucher_codec;
 
 use std::{
     collections::HashMap,
@@ -49,7 +49,7 @@ use crate::{
     cluster_store::Ask,
     keys::{KeyId, KeyRing},
     limits::{AddressBuckets, Limits},
-    registry::voucher::Vouchers,
+    registry::voucher_codec::Vouchers,
     relay::Seen,
 };
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     keys::KeyId,
     limits::{AddressBuckets, Limits, Tally, share_of_one},
-    registry::voucher::{Account, Purpose, new_account},
+    registry::voucher_codec::{Account, Purpose, new_account},
 };
 
 #[derive(Debug)]
