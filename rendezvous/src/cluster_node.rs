@@ -1,5 +1,5 @@
-//! What it takes to serve as one node of several: a certificate of the authority, what all nodes share, and the desk at
-//! which the registry asks where known peers wait.
+//! What it takes to serve as one node of several: a certificate of the authority, what all nodes share, and the store's
+//! task, which the registry asks where known peers wait.
 
 use p2pdbg_identity::{Identity, StateDir, tls};
 use p2pdbg_proto::{fingerprint::Fingerprint, node::NodeNumber, secret::Secret};
@@ -7,13 +7,13 @@ use tokio::{sync::watch, task::JoinSet};
 
 #[cfg(feature = "cluster")]
 use crate::{
-    cluster_store::{Desk, Epoch, LeaseDesk, Names, Process, Valkey},
+    cluster_store::{Epoch, LeaseSync, Names, Process, StoreTask, Valkey},
     config::StoreUrl,
     keys::KeySeal,
     leases::Leases,
 };
 use crate::{
-    cluster_store::{KeyDesk, KeyOrders},
+    cluster_store::{KeyOrders, KeySync},
     config::{ClusterConfig, ServerConfig, StartError},
     control::hub::Hub,
     operate::nodes::Nodes,
@@ -112,7 +112,7 @@ pub(crate) struct Membership {
     /// The secret that all nodes share: what they seal for each other is under keys made of it.
     secret: Secret<32>,
     #[cfg(feature = "cluster")]
-    desk: Option<(Desk<Valkey>, KeyOrders)>,
+    task: Option<(StoreTask<Valkey>, KeyOrders)>,
 }
 
 /// What an operator asks of a node that is one of several.
@@ -134,7 +134,7 @@ impl Membership {
         state: &StateDir,
         authority: Option<Fingerprint>,
         secret: Option<&Secret<32>>,
-        keys: Option<KeyDesk>,
+        keys: Option<KeySync>,
         takes_over: bool,
     ) -> Result<Option<Self>, StartError> {
         let (Some(config), Some(authority), Some(secret), Some(keys)) =
@@ -148,13 +148,13 @@ impl Membership {
             config: config.clone(),
             secret: secret.clone(),
             #[cfg(feature = "cluster")]
-            desk: match &config.store {
+            task: match &config.store {
                 Some(store) => {
-                    let mut desk = open_desk(config, store, state, authority, secret)?;
+                    let mut task = open_store_task(config, store, state, authority, secret)?;
                     if !takes_over {
-                        wait_for_number(&mut desk, config).await?;
+                        wait_for_number(&mut task, config).await?;
                     }
-                    Some(desk.with_keys(keys))
+                    Some(task.with_keys(keys))
                 }
                 None => None,
             },
@@ -172,13 +172,13 @@ impl Membership {
         }
     }
 
-    /// Has the desk serve the hub; gives what an operator is told of the nodes.
+    /// Has the store's task serve the hub; gives what an operator is told of the nodes.
     pub(crate) fn attend(self, hub: &mut Hub, aside: &mut JoinSet<()>) -> Attended {
         let ClusterConfig { own, nodes, .. } = self.config;
         #[cfg(feature = "cluster")]
-        if let Some((desk, keys)) = self.desk {
-            let state = desk.state();
-            let (line, serving) = desk.open();
+        if let Some((task, keys)) = self.task {
+            let state = task.state();
+            let (line, serving) = task.open();
             hub.ask_through(line, nodes.len());
             aside.spawn(serving);
             return Attended {
@@ -196,31 +196,31 @@ impl Membership {
 }
 
 #[cfg(feature = "cluster")]
-fn open_desk(
+fn open_store_task(
     config: &ClusterConfig,
     store: &StoreUrl,
     state: &StateDir,
     authority: Fingerprint,
     secret: &Secret<32>,
-) -> Result<Desk<Valkey>, StartError> {
+) -> Result<StoreTask<Valkey>, StartError> {
     let own = config.own;
     let store = Valkey::new(store.expose(), authority).map_err(StartError::Cluster)?;
     let (epoch, before) = Epoch::begin(state)?;
     let process = Process { node: own, epoch };
     let nodes = config.nodes.iter().map(|node| node.number.get());
     let leases = Leases::new(own.get(), nodes.collect(), epoch.number());
-    let leases = LeaseDesk::new(leases, KeySeal::of(secret));
-    Ok(Desk::new(store, Names::new(secret), process, before).with_leases(leases))
+    let leases = LeaseSync::new(leases, KeySeal::of(secret));
+    Ok(StoreTask::new(store, Names::new(secret), process, before).with_leases(leases))
 }
 
 /// Waits until nobody else has this node's number.
 #[cfg(feature = "cluster")]
 async fn wait_for_number(
-    desk: &mut Desk<Valkey>,
+    task: &mut StoreTask<Valkey>,
     config: &ClusterConfig,
 ) -> Result<(), StartError> {
     let until = tokio::time::Instant::now() + WAIT_FOR_NUMBER;
-    while desk.is_contested().await {
+    while task.is_contested().await {
         if tokio::time::Instant::now() >= until {
             return Err(StartError::Cluster(format!(
                 "another host serves as node {}; give this one a number of its own in --node and --nodes, or stop \

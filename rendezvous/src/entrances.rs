@@ -21,7 +21,7 @@ use crate::{
     bind,
     config::{ServerConfig, StartError},
     control::{
-        acceptor::Lobby,
+        acceptor::AcceptorContext,
         by_proxy::{self, WebEntrance},
         quic::{Entrance, accept, endpoint_config, server_config},
         tcp::{self, Services, TcpEntrance},
@@ -132,7 +132,7 @@ impl OpenPorts {
 /// What all ports have in common.
 pub(crate) struct Common {
     /// Who is let in, and where what they say goes.
-    pub(crate) lobby: Arc<Lobby>,
+    pub(crate) lobby: Arc<AcceptorContext>,
     /// The way of legs over TCP to the relay.
     pub(crate) legs: Legs,
     /// What is handed out over HTTP.

@@ -17,10 +17,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     cluster_node::{self, Attended, Membership},
-    cluster_store::KeyDesk,
+    cluster_store::KeySync,
     config::{ServerConfig, StartError},
     control::{
-        acceptor::Lobby,
+        acceptor::AcceptorContext,
         hub::{Hub, Left},
         quic::own_ids,
     },
@@ -110,7 +110,11 @@ impl Server {
         let (streams, datapath_streams) = mpsc::channel(QUEUE);
         let (stop, stop_datapath) = (CancellationToken::new(), CancellationToken::new());
         let common = Common {
-            lobby: Arc::new(Lobby::new(&config.limits, events.clone(), tallies.clone())),
+            lobby: Arc::new(AcceptorContext::new(
+                &config.limits,
+                events.clone(),
+                tallies.clone(),
+            )),
             legs: Legs::new(streams),
             offer: offer.clone(),
             stop: stop.clone(),
@@ -330,7 +334,7 @@ async fn join_cluster(
     let takes_over = inheritance.is_of_predecessor();
     let keys = secret.map(|secret| {
         let (store, file) = (state.store.clone(), state.keys.clone());
-        KeyDesk::new(store, file, KeySeal::of(secret), config.open)
+        KeySync::new(store, file, KeySeal::of(secret), config.open)
     });
     let directory = &state.directory;
     let membership = Membership::begin(config, directory, authority, secret, keys, takes_over);

@@ -21,7 +21,7 @@ use super::{
     Introduction, PathCommand, PathContext, PathEvent, PathSocket,
     direct_tcp::{DirectTcp, TcpEvent},
     near_leg::NearLeg,
-    relay_driver::Relaying,
+    relay_driver::RelayDriver,
     search_lock::Permit,
     sockets::{self, Sockets},
 };
@@ -65,7 +65,7 @@ pub(super) struct Driver {
     sockets: Sockets,
     others: mpsc::Sender<Datagram>,
     report: mpsc::Sender<PathEvent>,
-    relaying: Relaying,
+    relaying: RelayDriver,
     near: NearLeg,
     engine: Option<Engine>,
     /// What was learned before there was an engine.
@@ -94,7 +94,7 @@ impl Driver {
             others,
             report,
             looking: None,
-            relaying: Relaying::new(&context),
+            relaying: RelayDriver::new(&context),
             near: NearLeg::default(),
             engine: None,
             peer_seen: Vec::new(),

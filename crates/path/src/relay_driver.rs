@@ -20,32 +20,32 @@ use tokio::sync::mpsc;
 use super::{
     Carrier, Introduction, PathContext, PathEvent, PathSocket,
     relay::{Carriers, Relay, RelayAction},
-    relay_tcp_leg::{LegStream, LegStreamConfig, StreamEvent},
+    relay_tcp_leg::{LegStreamConfig, RelayTcpLeg, StreamEvent},
 };
 
 /// How many events of connections over TCP may wait.
 const EVENTS: usize = 16;
 
 /// What the task has of the relay.
-pub(super) struct Relaying {
+pub(super) struct RelayDriver {
     relay: Option<Relay>,
     /// How it is reached over TCP.
     route: TcpRoute,
     /// Whether it must not be reached otherwise.
     tcp_alone: bool,
     /// The connection that carries the leg, or is to.
-    stream: Option<LegStream>,
+    stream: Option<RelayTcpLeg>,
     /// Whether it carries the leg.
     carries: bool,
     /// The one before, which serves until another way does.
-    previous: Option<LegStream>,
+    previous: Option<RelayTcpLeg>,
     /// Counts them, so that what an older one still says is known to be old.
     streams: u64,
     report: mpsc::Sender<(u64, StreamEvent)>,
     events: mpsc::Receiver<(u64, StreamEvent)>,
 }
 
-impl Relaying {
+impl RelayDriver {
     pub(super) fn new(context: &PathContext) -> Self {
         let (report, events) = mpsc::channel(EVENTS);
         Self {
@@ -267,7 +267,7 @@ impl Relaying {
             self.previous = Some(stream);
         }
         self.streams += 1;
-        self.stream = Some(LegStream::open(LegStreamConfig {
+        self.stream = Some(RelayTcpLeg::open(LegStreamConfig {
             id: self.streams,
             route: self.route.clone(),
             address,

@@ -44,7 +44,7 @@ pub(super) enum StreamEvent {
 
 /// A handle on the task; dropping it ends the connection.
 #[derive(Debug)]
-pub(super) struct LegStream {
+pub(super) struct RelayTcpLeg {
     doubt: Arc<Notify>,
     _task: AbortOnDropHandle<()>,
 }
@@ -63,7 +63,7 @@ pub(super) struct LegStreamConfig {
     pub(super) events: mpsc::Sender<(u64, StreamEvent)>,
 }
 
-impl LegStream {
+impl RelayTcpLeg {
     /// Begins to connect.
     pub(super) fn open(config: LegStreamConfig) -> Self {
         let doubt = Arc::new(Notify::new());

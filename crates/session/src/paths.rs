@@ -18,7 +18,7 @@ use super::relay_choice::RelayChoice;
 const MOST_BY_TCP: Duration = Duration::from_secs(600);
 
 /// What leads to the peer.
-pub(super) struct Ways {
+pub(super) struct SessionPaths {
     paths: Paths,
     /// The socket of the nominated path, which may be none of those that the session began with. Kept no longer than
     /// that path, since a clone of a socket keeps it open.
@@ -67,7 +67,7 @@ impl Relays {
     }
 }
 
-impl Ways {
+impl SessionPaths {
     pub(super) fn new(
         paths: Paths,
         punch_key: PunchKey,

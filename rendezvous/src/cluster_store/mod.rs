@@ -16,15 +16,15 @@
 )]
 
 mod epoch;
-mod key_exchange;
-mod lease_exchange;
-mod line;
+mod key_sync;
+mod lease_sync;
 #[cfg(test)]
 mod memory;
 mod misses;
 mod presence;
 #[cfg(feature = "cluster")]
 pub mod scale;
+mod store_handle;
 mod store_task;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -44,12 +44,12 @@ use crate::limits::Prefix;
 pub(crate) use self::valkey::Valkey;
 pub(crate) use self::{
     epoch::Epoch,
-    key_exchange::{KeyDesk, KeyOrder, Reloaded},
-    lease_exchange::{LeaseDesk, Uses},
-    line::{Ask, Found, Line},
+    key_sync::{KeyOrder, KeySync, Reloaded},
+    lease_sync::{LeaseSync, Uses},
     misses::MISSED_FOR,
     presence::StoreState,
-    store_task::{Desk, KeyOrders},
+    store_handle::{Ask, Found, StoreHandle},
+    store_task::{KeyOrders, StoreTask},
 };
 
 /// How long a node counts as alive after it has said so.
@@ -139,7 +139,7 @@ pub(crate) enum Text {
 #[error("{0}")]
 pub(crate) struct Away(pub(crate) String);
 
-/// A store. It may forget, lag or fall back; it is waited for in the desk's task alone.
+/// A store. It may forget, lag or fall back; it is waited for in the store's task alone.
 pub(crate) trait Directory: Send + 'static {
     /// Says that this process lives, unless another has its number; `before` is the node's process before this one,
     /// whose place it takes. Gives all nodes that live.

@@ -18,7 +18,7 @@ use p2pdbg_proto::{
 };
 
 use super::{
-    Ask, Desk, Epoch, Names, Process, Valkey,
+    Ask, Epoch, Names, Process, StoreTask, Valkey,
     store_task::{BATCH, BEAT},
 };
 use crate::{
@@ -122,7 +122,7 @@ pub async fn run(store: &str, pairs: usize) -> Result<Scale, String> {
 
 struct AtNode {
     registry: Registry,
-    desk: Desk<Valkey>,
+    task: StoreTask<Valkey>,
     asks: Vec<Ask>,
 }
 
@@ -177,10 +177,10 @@ impl World {
                 epoch: Epoch::draw(),
             };
             let store = Valkey::new(store, authority)?;
-            let desk = Desk::new(store, Names::new(&secret), process, None);
+            let task = StoreTask::new(store, Names::new(&secret), process, None);
             nodes.push(AtNode {
                 registry,
-                desk,
+                task,
                 asks: Vec::new(),
             });
         }
@@ -208,8 +208,8 @@ impl World {
     async fn beat(&mut self) -> Result<(), String> {
         self.beaten = Instant::now();
         for node in &mut self.nodes {
-            node.desk.beat().await;
-            node.desk.check()?;
+            node.task.beat().await;
+            node.task.check()?;
         }
         Ok(())
     }
@@ -296,9 +296,9 @@ impl World {
                 is_idle = false;
                 self.phase.asked += batch.len();
                 let began = Instant::now();
-                let found = self.nodes[node].desk.answer(&mut batch).await;
+                let found = self.nodes[node].task.answer(&mut batch).await;
                 self.phase.store += began.elapsed();
-                self.nodes[node].desk.check()?;
+                self.nodes[node].task.check()?;
                 for found in found {
                     let began = Instant::now();
                     let effects = self.nodes[node].registry.on_directory(began, found);

@@ -15,11 +15,11 @@ use tokio::{
 
 use super::{
     Away, Directory, Epoch, Held, Name, Names, Process, Record,
-    key_exchange::{KeyDesk, KeyOrder, LOOK},
-    lease_exchange::{LeaseDesk, RENEW},
-    line::{Ask, Found, Line, QUEUE, WORDS},
+    key_sync::{KeyOrder, KeySync, LOOK},
+    lease_sync::{LeaseSync, RENEW},
     misses::{MISSED_FOR, Misses},
     presence::{Next, Presence, StoreState},
+    store_handle::{Ask, Found, QUEUE, StoreHandle, WORDS},
 };
 use crate::{
     keys::{KeyRing, unix_s},
@@ -47,7 +47,7 @@ fn every(time: Duration) -> Interval {
 }
 
 /// The next thing that an operator asks of the keys; never without keys, or when nobody is left who could.
-async fn next_order(keys: &mut Option<(KeyDesk, mpsc::Receiver<KeyOrder>)>) -> KeyOrder {
+async fn next_order(keys: &mut Option<(KeySync, mpsc::Receiver<KeyOrder>)>) -> KeyOrder {
     let order = match keys {
         Some((_, orders)) => orders.recv().await,
         None => None,
@@ -59,7 +59,7 @@ async fn next_order(keys: &mut Option<(KeyDesk, mpsc::Receiver<KeyOrder>)>) -> K
 }
 
 /// What the task holds: the store, what waits for it, and what was last said.
-pub(crate) struct Desk<D> {
+pub(crate) struct StoreTask<D> {
     directory: D,
     names: Names,
     own: Process,
@@ -77,17 +77,17 @@ pub(crate) struct Desk<D> {
     told: Option<Vec<NodeNumber>>,
     state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
     /// The keys that nodes share, and what an operator asks of them.
-    keys: Option<(KeyDesk, mpsc::Receiver<KeyOrder>)>,
-    leases: Option<LeaseDesk>,
+    keys: Option<(KeySync, mpsc::Receiver<KeyOrder>)>,
+    leases: Option<LeaseSync>,
 }
 
-/// By which an operator asks a desk for the keys.
+/// By which an operator asks a store's task for the keys.
 pub(crate) type KeyOrders = mpsc::Sender<KeyOrder>;
 
 /// So many questions of operators wait.
 const ORDERS: usize = 8;
 
-/// What the desk does next, besides saying that its node lives.
+/// What the store's task does next, besides saying that its node lives.
 enum Work {
     /// All that waits here is to be written again.
     WriteAgain,
@@ -123,7 +123,7 @@ impl Due {
     }
 }
 
-impl<D: Directory> Desk<D> {
+impl<D: Directory> StoreTask<D> {
     /// For this process of a node; `before` is the one before it.
     pub(crate) fn new(directory: D, names: Names, own: Process, before: Option<Epoch>) -> Self {
         Self {
@@ -144,13 +144,13 @@ impl<D: Directory> Desk<D> {
     }
 
     /// With a place at the table of the limits that nodes share.
-    pub(crate) fn with_leases(mut self, leases: LeaseDesk) -> Self {
+    pub(crate) fn with_leases(mut self, leases: LeaseSync) -> Self {
         self.leases = Some(leases);
         self
     }
 
     /// With the keys of this node, which it may share with others.
-    pub(crate) fn with_keys(mut self, keys: KeyDesk) -> (Self, KeyOrders) {
+    pub(crate) fn with_keys(mut self, keys: KeySync) -> (Self, KeyOrders) {
         let (ask, asked) = mpsc::channel(ORDERS);
         self.keys = Some((keys, asked));
         (self, ask)
@@ -182,10 +182,10 @@ impl<D: Directory> Desk<D> {
     }
 
     /// Opens a line, and serves for as long as the other end of it is held.
-    pub(crate) fn open(self) -> (Line, impl Future<Output = ()>) {
+    pub(crate) fn open(self) -> (StoreHandle, impl Future<Output = ()>) {
         let (asks, asked) = mpsc::channel(QUEUE);
         let (tell, found) = mpsc::channel(QUEUE);
-        (Line::new(asks, found), self.run(asked, tell))
+        (StoreHandle::new(asks, found), self.run(asked, tell))
     }
 
     async fn run(mut self, mut asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {

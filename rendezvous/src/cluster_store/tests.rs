@@ -1,4 +1,4 @@
-//! The desk at a store that is away, forgets, or says what is not so.
+//! The store's task at a store that is away, forgets, or says what is not so.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -6,7 +6,7 @@ use p2pdbg_proto::{node::NodeNumber, secret::Secret};
 use tokio::runtime::Runtime;
 
 use super::{
-    Ask, Desk, Epoch, Found, Line, Names, Process, Record, StoreState,
+    Ask, Epoch, Found, Names, Process, Record, StoreHandle, StoreState, StoreTask,
     memory::Memory,
     presence::Next,
     store_task::{BATCH, PACE},
@@ -25,15 +25,15 @@ pub(crate) struct Store {
     secret: Option<Secret<32>>,
 }
 
-/// A process of a node, at its desk.
-pub(crate) struct AtDesk {
-    desk: Desk<Memory>,
+/// A process of a node, with its store task.
+pub(crate) struct NodeProcess {
+    task: StoreTask<Memory>,
     process: Process,
 }
 
 impl Store {
     /// A process of this node, in the place of the one before it.
-    pub(crate) fn node(&mut self, number: u8, before: Option<&AtDesk>) -> AtDesk {
+    pub(crate) fn node(&mut self, number: u8, before: Option<&NodeProcess>) -> NodeProcess {
         let secret = self.secret.get_or_insert_with(Secret::random);
         let process = Process {
             node: NodeNumber::new(number).unwrap(),
@@ -41,8 +41,8 @@ impl Store {
         };
         let names = Names::new(secret);
         let before = before.map(|before| before.process.epoch);
-        AtDesk {
-            desk: Desk::new(self.memory.clone(), names, process, before),
+        NodeProcess {
+            task: StoreTask::new(self.memory.clone(), names, process, before),
             process,
         }
     }
@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-impl AtDesk {
+impl NodeProcess {
     /// Processes that had its number have not said for too long that they live.
     pub(crate) fn outlives_others(&self, store: &Store) {
         let Process { node, epoch } = self.process;
@@ -72,12 +72,12 @@ impl AtDesk {
 
     /// Says that the node lives; whether everything is to be written again.
     pub(crate) fn beat(&mut self) -> bool {
-        RUNTIME.block_on(self.desk.beat()) == Next::WriteAll
+        RUNTIME.block_on(self.task.beat()) == Next::WriteAll
     }
 
     /// Asks.
     pub(crate) fn ask(&mut self, ask: Ask) -> Vec<Found> {
-        RUNTIME.block_on(self.desk.answer(&mut vec![ask]))
+        RUNTIME.block_on(self.task.answer(&mut vec![ask]))
     }
 
     fn seeks(&mut self) -> Option<u8> {
@@ -89,12 +89,12 @@ impl AtDesk {
     }
 
     fn state(&self) -> StoreState {
-        self.desk.state().borrow().0.clone()
+        self.task.state().borrow().0.clone()
     }
 }
 
 /// Two nodes, with a listener at the first.
-fn two() -> (Store, AtDesk, AtDesk) {
+fn two() -> (Store, NodeProcess, NodeProcess) {
     let mut store = Store::default();
     let (mut one, mut other) = (store.node(17, None), store.node(18, None));
     assert!(one.beat() && other.beat());
@@ -111,9 +111,9 @@ fn slow_store_answers_who_looks_for_a_peer_while_there_is_much_to_write() {
     // Longer than until the next batch is due.
     store.memory.is_slow(PACE * 2);
     RUNTIME.block_on(async {
-        let (line, desk) = other.desk.open();
-        let (mut line, desk) = (Some(line), tokio::spawn(desk));
-        while !matches!(Line::next(&mut line).await, Found::TellAll) {}
+        let (line, task) = other.task.open();
+        let (mut line, task) = (Some(line), tokio::spawn(task));
+        while !matches!(StoreHandle::next(&mut line).await, Found::TellAll) {}
         let handle = |n: usize| {
             let mut handle = [8; 32];
             handle[..8].copy_from_slice(&n.to_be_bytes());
@@ -126,10 +126,10 @@ fn slow_store_answers_who_looks_for_a_peer_while_there_is_much_to_write() {
         for ask in asks {
             line.as_mut().unwrap().ask(ask);
         }
-        while !matches!(Line::next(&mut line).await, Found::At(..)) {}
+        while !matches!(StoreHandle::next(&mut line).await, Found::At(..)) {}
         let written = store.memory.records().len();
         assert!(written < count, "it waited for all that is written");
-        desk.abort();
+        task.abort();
     });
 }
 
@@ -147,7 +147,7 @@ fn listener_is_found_at_its_node_until_it_leaves() {
 fn listener_that_leaves_is_removed_though_others_have_filled_the_queue() {
     let (store, one, _other) = two();
     RUNTIME.block_on(async {
-        let (mut line, desk) = one.desk.open();
+        let (mut line, task) = one.task.open();
         for n in 0..10_000 {
             line.ask(Ask::Seek(n, [8; 32]));
         }
@@ -159,21 +159,21 @@ fn listener_that_leaves_is_removed_though_others_have_filled_the_queue() {
         }
         line.ask(Ask::Waits([10; 32], 100));
         line.ask(Ask::Left(HANDLE));
-        let (mut line, desk) = (Some(line), tokio::spawn(desk));
+        let (mut line, task) = (Some(line), tokio::spawn(task));
         let waits = Names::new(store.secret.as_ref().unwrap()).of(&[10; 32]);
         let done = async {
             // Whoever came last waits, and nobody else.
             while !store.memory.records().keys().eq([&waits]) {
                 tokio::select! {
                     biased;
-                    _ = Line::next(&mut line) => {}
+                    _ = StoreHandle::next(&mut line) => {}
                     () = tokio::task::yield_now() => {}
                 }
             }
         };
         let done = tokio::time::timeout(Duration::from_secs(60), done).await;
         done.expect("the listener is still in the store");
-        desk.abort();
+        task.abort();
     });
 }
 
@@ -211,7 +211,7 @@ fn joins_that_find_nobody_while_the_store_is_away_are_counted_when_it_is_back() 
 fn joins_that_find_nobody_are_counted_though_others_have_filled_the_queue() {
     let (_store, one, _other) = two();
     RUNTIME.block_on(async {
-        let (mut line, desk) = one.desk.open();
+        let (mut line, task) = one.task.open();
         for n in 0..10_000u32 {
             let mut digest = [9; 32];
             digest[..4].copy_from_slice(&n.to_be_bytes());
@@ -220,17 +220,17 @@ fn joins_that_find_nobody_are_counted_though_others_have_filled_the_queue() {
         for _ in 0..3 {
             line.ask(missed(1));
         }
-        let (mut line, desk) = (Some(line), tokio::spawn(desk));
+        let (mut line, task) = (Some(line), tokio::spawn(task));
         let told = async {
             loop {
-                if let Found::Missed(_, _, count, own) = Line::next(&mut line).await {
+                if let Found::Missed(_, _, count, own) = StoreHandle::next(&mut line).await {
                     return (count, own);
                 }
             }
         };
         let told = tokio::time::timeout(Duration::from_secs(60), told).await;
         assert_eq!(told.expect("they are lost"), (3, 3));
-        desk.abort();
+        task.abort();
     });
 }
 
@@ -333,7 +333,7 @@ fn ten_thousand_listeners_are_written_a_batch_at_a_time_so_that_the_beat_is_not_
     while written(&store) < 10_000 {
         let so_far = written(&store);
         assert!(!one.beat());
-        RUNTIME.block_on(one.desk.write_some());
+        RUNTIME.block_on(one.task.write_some());
         assert_eq!(written(&store), so_far + BATCH);
         batches += 1;
     }
@@ -341,7 +341,7 @@ fn ten_thousand_listeners_are_written_a_batch_at_a_time_so_that_the_beat_is_not_
     // What is not written when the store goes away is asked for again with all the rest.
     one.ask(Ask::All(vec![([1; 32], 100); 2 * BATCH]));
     store.is_away(true);
-    RUNTIME.block_on(one.desk.write_some());
+    RUNTIME.block_on(one.task.write_some());
     store.is_away(false);
     assert!(one.beat());
 }

@@ -12,7 +12,7 @@ use redis::{
 use super::{ALIVE_FOR, Away, Directory, Epoch, Held, KEPT_FOR, Name, Process, Record, Text};
 use crate::keys::LONGEST;
 
-/// How long the store may take to let this node in, and to answer. Nobody waits for it but the desk.
+/// How long the store may take to let this node in, and to answer. Nobody waits for it but the store's task.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Comes before the others. What is no text no node has written: it is somebody else's, would have each of them fail

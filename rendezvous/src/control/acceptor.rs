@@ -22,7 +22,7 @@ use crate::{
 
 /// What the tasks of all connections share, whatever carries them.
 #[derive(Debug)]
-pub(crate) struct Lobby {
+pub(crate) struct AcceptorContext {
     /// Counts connections and their attempts, and judges new ones.
     pub(crate) admission: Admission,
     /// Takes what they say to the task that owns the registry.
@@ -33,7 +33,7 @@ pub(crate) struct Lobby {
     next: AtomicU64,
 }
 
-impl Lobby {
+impl AcceptorContext {
     /// For a rendezvous to which nobody has come yet.
     pub(crate) fn new(limits: &Limits, hub: mpsc::Sender<Event>, tallies: Arc<Tallies>) -> Self {
         Self {

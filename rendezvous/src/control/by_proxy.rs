@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::{
-        acceptor::Lobby,
+        acceptor::AcceptorContext,
         handshake_limits::{Transport, Verdict},
         tcp::{KEEPALIVE, NOT_SENT, Services, hold_out, inner_handshake},
     },
@@ -29,7 +29,11 @@ pub(crate) struct WebEntrance {
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
-pub(crate) async fn accept(entrance: WebEntrance, lobby: Arc<Lobby>, stop: CancellationToken) {
+pub(crate) async fn accept(
+    entrance: WebEntrance,
+    lobby: Arc<AcceptorContext>,
+    stop: CancellationToken,
+) {
     let WebEntrance { listener, services } = entrance;
     let services = Arc::new(services);
     // What the proxy has asked and not said completely: it has no reason to leave many so.
@@ -58,7 +62,7 @@ async fn greet(
     stream: TcpStream,
     head: OwnedSemaphorePermit,
     services: Arc<Services>,
-    lobby: Arc<Lobby>,
+    lobby: Arc<AcceptorContext>,
     stop: CancellationToken,
 ) {
     p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);

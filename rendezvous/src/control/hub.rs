@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster_store::{Ask, Found, Line, Uses},
+    cluster_store::{Ask, Found, StoreHandle, Uses},
     counters::Tallies,
     datapath::Command,
     health::Part,
@@ -55,8 +55,8 @@ pub(crate) struct Hub {
     datapath: mpsc::Sender<Command>,
     tallies: Arc<Tallies>,
     self_check: SelfCheck,
-    /// To the desk of the directory, at a node of several that have one.
-    line: Option<Line>,
+    /// To the store's task of the directory, at a node of several that have one.
+    line: Option<StoreHandle>,
 }
 
 impl Hub {
@@ -87,7 +87,7 @@ impl Hub {
 
     /// Asks the directory of so many nodes through this line; without one it is asked for nothing.
     #[cfg(feature = "cluster")]
-    pub(crate) fn ask_through(&mut self, line: Line, nodes: usize) {
+    pub(crate) fn ask_through(&mut self, line: StoreHandle, nodes: usize) {
         self.line = Some(line);
         self.book.share_with(nodes);
     }
@@ -117,7 +117,7 @@ impl Hub {
                     self.usage.write_down(self.book.used());
                     Vec::new()
                 }
-                found = Line::next(&mut self.line) => match found {
+                found = StoreHandle::next(&mut self.line) => match found {
                     Found::Keys(ring) => self.set_keys(*ring),
                     Found::Parts(shares) => {
                         self.book.on_parts(now().instant, shares.clone());

@@ -20,7 +20,7 @@ use tracing::Instrument;
 use crate::{
     control::{
         Ending,
-        acceptor::Lobby,
+        acceptor::AcceptorContext,
         converse,
         handshake_limits::{Established, Handshake, Transport, Verdict},
     },
@@ -111,7 +111,11 @@ pub(crate) fn server_config(
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
-pub(crate) async fn accept(entrance: Entrance, lobby: Arc<Lobby>, stop: CancellationToken) {
+pub(crate) async fn accept(
+    entrance: Entrance,
+    lobby: Arc<AcceptorContext>,
+    stop: CancellationToken,
+) {
     let entrance = Arc::new(entrance);
     let mut connections = JoinSet::new();
     loop {
@@ -156,7 +160,7 @@ async fn serve(
     incoming: Incoming,
     handshake: Handshake,
     entrance: Arc<Entrance>,
-    lobby: Arc<Lobby>,
+    lobby: Arc<AcceptorContext>,
     stop: CancellationToken,
 ) {
     // A handshake completes only if its peer receives at this address. Where the connection moves later is the
@@ -208,7 +212,7 @@ async fn shake_hands(
     incoming: Incoming,
     handshake: Handshake,
     entrance: &Entrance,
-    lobby: &Lobby,
+    lobby: &AcceptorContext,
 ) -> Option<Visitor> {
     let observed = incoming.remote_address();
     let address = entrance.unproved.begin(Instant::now(), observed);

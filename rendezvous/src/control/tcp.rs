@@ -26,7 +26,7 @@ use tracing::Instrument;
 use crate::{
     control::{
         Ending,
-        acceptor::Lobby,
+        acceptor::AcceptorContext,
         converse,
         handshake_limits::{Established, Handshake, Transport, Verdict},
         stream_io::{Patient, close_gently},
@@ -85,7 +85,11 @@ enum Greeted {
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
-pub(crate) async fn accept(entrance: TcpEntrance, lobby: Arc<Lobby>, stop: CancellationToken) {
+pub(crate) async fn accept(
+    entrance: TcpEntrance,
+    lobby: Arc<AcceptorContext>,
+    stop: CancellationToken,
+) {
     let TcpEntrance { listener, services } = entrance;
     let services = Arc::new(services);
     let mut connections = JoinSet::new();
@@ -118,7 +122,7 @@ pub(crate) async fn accept(entrance: TcpEntrance, lobby: Arc<Lobby>, stop: Cance
 }
 
 /// The system hands no connection over, for want of file descriptors say: makes room, and waits a moment.
-pub(crate) async fn hold_out(lobby: &Lobby, error: &io::Error) {
+pub(crate) async fn hold_out(lobby: &AcceptorContext, error: &io::Error) {
     lobby.admission.shed_tcp(std::time::Instant::now());
     let failures = lobby.tallies.tcp_not_accepted.add_and_read(1);
     // Said at the first and at each tenfold: whoever causes it could fill the log.
@@ -134,7 +138,7 @@ async fn serve(
     remote: SocketAddr,
     handshake: Handshake,
     services: Arc<Services>,
-    lobby: Arc<Lobby>,
+    lobby: Arc<AcceptorContext>,
     stop: CancellationToken,
 ) {
     p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
@@ -186,7 +190,7 @@ async fn greet(
     from: IpAddr,
     handshake: &Handshake,
     services: &Services,
-    lobby: &Lobby,
+    lobby: &AcceptorContext,
 ) -> io::Result<Option<Greeted>> {
     let mut first = [0];
     let peeked = timeout(lobby.limits.first_byte_within, stream.peek(&mut first));
@@ -233,7 +237,7 @@ async fn greet(
 pub(crate) async fn inner_handshake(
     inside: Inside,
     services: &Services,
-    lobby: &Lobby,
+    lobby: &AcceptorContext,
 ) -> io::Result<TlsStream<Inside>> {
     let accepted = timeout(lobby.limits.greeting_within, services.tls.accept(inside));
     accepted.await.map_err(silent)?
@@ -251,7 +255,7 @@ impl Services {
         remote: SocketAddr,
         local: Option<IpAddr>,
         place: &Established,
-        lobby: &Lobby,
+        lobby: &AcceptorContext,
         stop: &CancellationToken,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -283,7 +287,7 @@ async fn hold_conversation<S>(
     observed: SocketAddr,
     stun: Vec<SocketAddr>,
     place: &Established,
-    lobby: &Lobby,
+    lobby: &AcceptorContext,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {

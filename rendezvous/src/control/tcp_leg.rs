@@ -20,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     control::{
-        acceptor::Lobby,
+        acceptor::AcceptorContext,
         handshake_limits::Established,
         stream_io::{Patient, close_gently},
     },
@@ -44,7 +44,7 @@ pub(crate) async fn carry<S>(
     ip: IpAddr,
     place: &Established,
     legs: &Legs,
-    lobby: &Lobby,
+    lobby: &AcceptorContext,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {

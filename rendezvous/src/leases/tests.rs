@@ -163,7 +163,7 @@ impl World {
             if self.nodes[index].lives && (self.second + index as u64).is_multiple_of(2) {
                 self.begin(index);
             }
-            // As the desk does it: another node was there first, so it reads again, and is quicker.
+            // As the store's task does it: another node was there first, so it reads again, and is quicker.
             if self.arrive(index) {
                 self.begin(index);
                 self.nodes[index]

@@ -141,7 +141,7 @@ impl Operator {
         };
         let (reply, done) = oneshot::channel();
         let order = KeyOrder::Reload { share, reply };
-        // The desk ends with the server alone.
+        // The store's task ends with the server alone.
         let _ = orders.send(order).await;
         let Some(reloaded) = done.await.unwrap_or(Ok(None))? else {
             return Ok(None);

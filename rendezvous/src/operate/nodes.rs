@@ -46,7 +46,7 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Of these, with what the desk finds out.
+    /// Of these, with what the store's task finds out.
     pub(crate) fn new(
         own: NodeNumber,
         mut nodes: Vec<Node>,

@@ -13,7 +13,7 @@ use p2pdbg_proto::{
 };
 
 use super::{
-    ConnId, Effect, Now, Registry, connection::Holder, handle_side::Meeting,
+    ConnId, Effect, Now, Registry, connection::Holder, handle_side::HandleSide,
     shared_limits::SharedLimits, voucher_codec::Account,
 };
 use crate::{
@@ -78,11 +78,11 @@ struct Seeking {
 /// Who is asked for in turn: one of each key, and then the next one of each, so that a key with many keeps nobody else
 /// waiting.
 #[derive(Debug, Default)]
-struct Turn(VecDeque<(KeyId, VecDeque<(ConnId, Meeting)>)>);
+struct Turn(VecDeque<(KeyId, VecDeque<(ConnId, HandleSide)>)>);
 
 impl Turn {
     /// Takes in who waits by keys of which nobody is left in it.
-    fn take_in(&mut self, waiting: impl Iterator<Item = (KeyId, ConnId, Meeting)>) {
+    fn take_in(&mut self, waiting: impl Iterator<Item = (KeyId, ConnId, HandleSide)>) {
         let there: HashSet<KeyId> = self.0.iter().map(|(key, _)| *key).collect();
         let mut new: HashMap<KeyId, VecDeque<_>> = HashMap::new();
         for (key, id, side) in waiting.filter(|(key, ..)| !there.contains(key)) {
@@ -93,7 +93,7 @@ impl Turn {
 }
 
 impl Iterator for Turn {
-    type Item = (ConnId, Meeting);
+    type Item = (ConnId, HandleSide);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (key, mut waiting) = self.0.pop_front()?;
@@ -244,7 +244,7 @@ impl Registry {
         &mut self,
         now: Now,
         id: ConnId,
-        side: &Meeting,
+        side: &HandleSide,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let is_told = side.is_listener() && self.may_ask(now.instant, id);
@@ -255,7 +255,7 @@ impl Registry {
     }
 
     /// One that the store was told of is gone. There are no more of these than of the others.
-    pub(super) fn note_left(&self, side: &Meeting, effects: &mut Vec<Effect>) {
+    pub(super) fn note_left(&self, side: &HandleSide, effects: &mut Vec<Effect>) {
         if side.is_listener() && self.has_directory() {
             effects.push(Effect::Ask(Ask::Left(side.digest())));
         }
@@ -267,7 +267,13 @@ impl Registry {
     }
 
     /// A connector has come to a handle at which nobody waits here.
-    pub(super) fn seek(&mut self, now: Now, id: ConnId, side: &Meeting, effects: &mut Vec<Effect>) {
+    pub(super) fn seek(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        side: &HandleSide,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.may_ask(now.instant, id) {
             effects.push(Effect::Ask(Ask::Seek(id.0, side.digest())));
         }
@@ -320,7 +326,7 @@ impl Registry {
                 let node = self.cluster.as_ref().and_then(|c| c.other(number));
                 let is_here = self
                     .handles
-                    .at(&Meeting::of_connector(digest).other_side())
+                    .at(&HandleSide::of_connector(digest).other_side())
                     .is_some();
                 let is_free = self
                     .connections

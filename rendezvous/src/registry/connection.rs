@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::IpAddr, time::Instant};
 
 use p2pdbg_proto::{code::Nameplate, control::SessionId};
 
-use super::{Arrival, handle_side::Meeting, prepared::Prepared};
+use super::{Arrival, handle_side::HandleSide, prepared::Prepared};
 use crate::{
     keys::KeyId,
     limits::{Bucket, Prefix},
@@ -58,7 +58,7 @@ pub(super) struct Connection {
     /// What the store may be told and asked because of it.
     pub(super) asks: Bucket,
     pub(super) nameplates: HashSet<Nameplate>,
-    pub(super) handles: HashSet<Meeting>,
+    pub(super) handles: HashSet<HandleSide>,
     /// What it says to the next whom it meets.
     pub(super) prepared: Prepared,
     /// What it is a member of.

@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 
 /// One side of a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Meeting {
+pub(super) struct HandleSide {
     digest: [u8; 32],
     role: Role,
 }
 
-impl Meeting {
+impl HandleSide {
     pub(super) fn new(handle: &Handle, role: Role) -> Self {
         Self {
             digest: Sha256::digest(handle.expose()).into(),
@@ -45,7 +45,7 @@ impl Meeting {
     }
 }
 
-impl fmt::Debug for Meeting {
+impl fmt::Debug for HandleSide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<handle>/{:?}", self.role)
     }

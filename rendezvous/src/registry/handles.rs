@@ -10,7 +10,7 @@ use p2pdbg_proto::control::{Handle, Place, Refusal, Role, SessionId};
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Holder, Standing},
-    handle_side::Meeting,
+    handle_side::HandleSide,
     limit,
 };
 use crate::{
@@ -34,7 +34,7 @@ struct Waiter {
 /// Who waits where: the newest registration of each side of a handle.
 #[derive(Debug)]
 pub(super) struct Handles {
-    waiting: HashMap<Meeting, Waiter>,
+    waiting: HashMap<HandleSide, Waiter>,
     /// How many each account without the access key has there.
     held: Tally<Holder>,
     /// How many there are on each key's account.
@@ -53,7 +53,7 @@ impl Handles {
         }
     }
 
-    pub(super) fn at(&self, meeting: &Meeting) -> Option<ConnId> {
+    pub(super) fn at(&self, meeting: &HandleSide) -> Option<ConnId> {
         self.waiting.get(meeting).map(|waiter| waiter.conn)
     }
 
@@ -70,14 +70,14 @@ impl Handles {
     }
 
     /// The connectors whose listener is not here, and on which key's account each waits.
-    pub(super) fn alone(&self) -> impl Iterator<Item = (KeyId, ConnId, Meeting)> {
+    pub(super) fn alone(&self) -> impl Iterator<Item = (KeyId, ConnId, HandleSide)> {
         let connectors = self.waiting.iter().filter(|(side, _)| !side.is_listener());
         let alone = connectors.filter(|(side, _)| self.at(&side.other_side()).is_none());
         alone.map(|(side, waiter)| (waiter.key, waiter.conn, *side))
     }
 
     /// Lets a connection wait; whose place it takes.
-    fn wait(&mut self, meeting: Meeting, mut waiter: Waiter) -> Option<ConnId> {
+    fn wait(&mut self, meeting: HandleSide, mut waiter: Waiter) -> Option<ConnId> {
         let (holder, key) = (waiter.holder, waiter.key);
         waiter.told |= self.waiting.get(&meeting).is_some_and(|there| there.told);
         let replaced = self.waiting.insert(meeting, waiter);
@@ -92,7 +92,7 @@ impl Handles {
     }
 
     /// Stops waiting, if it is this connection that waits; whether the store knows that it did.
-    pub(super) fn leave(&mut self, meeting: &Meeting, conn: ConnId) -> bool {
+    pub(super) fn leave(&mut self, meeting: &HandleSide, conn: ConnId) -> bool {
         if self.at(meeting) != Some(conn) {
             return false;
         }
@@ -139,7 +139,7 @@ impl Registry {
         already: Option<SessionId>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        let meeting = Meeting::new(&handle, role);
+        let meeting = HandleSide::new(&handle, role);
         let waiting = self.handles.at(&meeting.other_side());
         let waiting = waiting.filter(|other| *other != id && self.may_share([id, *other]));
         let Some(connection) = self.connections.get(&id) else {
@@ -202,7 +202,7 @@ impl Registry {
     }
 
     /// Whether there is room for a connection to wait, if it does not wait there already.
-    fn may_wait(&self, connection: &Connection, meeting: &Meeting) -> Result<(), Refusal> {
+    fn may_wait(&self, connection: &Connection, meeting: &HandleSide) -> Result<(), Refusal> {
         let (handles, most) = (&self.handles, self.limits.waiting);
         let own = self.limits.waiting_per_connection;
         let holder = connection.holder();
@@ -235,7 +235,7 @@ impl Registry {
     }
 
     /// Has a connection wait at a handle no longer; nothing if it did not.
-    pub(super) fn unmeet(&mut self, id: ConnId, meeting: &Meeting, effects: &mut Vec<Effect>) {
+    pub(super) fn unmeet(&mut self, id: ConnId, meeting: &HandleSide, effects: &mut Vec<Effect>) {
         if self.handles.leave(meeting, id) {
             self.note_left(meeting, effects);
         }

@@ -37,7 +37,7 @@ use tracing::Span;
 use self::{
     cluster::Cluster,
     connection::{Connection, Standing},
-    handle_side::Meeting,
+    handle_side::HandleSide,
     handles::Handles,
     handover::{CarriedNameplate, End},
     key_limits::ByKey,
@@ -419,7 +419,7 @@ impl Registry {
                 already,
             } => self.meet(now, id, handle, role, already, effects),
             ToRendezvous::Unmeet { handle, role } => {
-                self.unmeet(id, &Meeting::new(&handle, role), effects);
+                self.unmeet(id, &HandleSide::new(&handle, role), effects);
                 Ok(())
             }
             ToRendezvous::Signal { session, payload } => {

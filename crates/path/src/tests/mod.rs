@@ -2,6 +2,6 @@
 
 mod direct_path;
 mod direct_tcp;
-mod leg_stream;
 mod near_leg;
 mod relay_leg;
+mod relay_tcp_leg;

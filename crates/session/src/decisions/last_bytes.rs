@@ -2,14 +2,14 @@
 
 /// Whether somebody waits for the streams to deliver what is left.
 #[derive(Debug, Default)]
-pub(super) struct Drain {
+pub(super) struct LastBytes {
     wanted: bool,
     /// Ports that have not handed over the connections that wait in the kernel: a program may have connected, written
     /// and ended before anybody came to accept.
     unswept: usize,
 }
 
-impl Drain {
+impl LastBytes {
     /// Begins to wait, for so many ports and for the streams.
     pub(super) fn begin(&mut self, ports: usize) {
         self.wanted = true;
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn drain_ends_once_ports_are_swept_and_streams_delivered() {
-        let mut drain = Drain::default();
+        let mut drain = LastBytes::default();
         assert!(!drain.poll_done(true, false), "nobody waits");
         drain.begin(2);
         drain.on_swept();
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn drain_that_takes_too_long_ends_with_bytes_left() {
-        let mut drain = Drain::default();
+        let mut drain = LastBytes::default();
         drain.begin(1);
         assert!(drain.poll_done(false, true));
         assert!(!drain.is_wanted());

@@ -61,10 +61,10 @@ pub(crate) use self::{
 use self::{
     io::{Timer, Timers},
     keep_alive::KeepAlive,
-    last_bytes::Drain,
+    last_bytes::LastBytes,
     listener_dial::ListenerDial,
     path_status::PathStatus,
-    peer_lost::{Reachability, Turn},
+    peer_lost::{PeerReach, Turn},
     starvation::Starving,
     tunnel_choice::TunnelTable,
 };
@@ -118,10 +118,10 @@ struct Awaited {
 pub struct Decisions {
     settings: Settings,
     tunnels: TunnelTable,
-    reachability: Reachability,
+    reachability: PeerReach,
     listener_dial: ListenerDial,
     keep_alive: KeepAlive,
-    drain: Drain,
+    drain: LastBytes,
     path_status: PathStatus,
     history: History,
     starving: Starving,
@@ -144,10 +144,10 @@ impl Decisions {
         }
         Self {
             tunnels: TunnelTable::default(),
-            reachability: Reachability::default(),
+            reachability: PeerReach::default(),
             listener_dial: ListenerDial::new(settings.role, now),
             keep_alive: KeepAlive::new(settings.role),
-            drain: Drain::default(),
+            drain: LastBytes::default(),
             path_status: PathStatus::new(settings.path_policy),
             history: History::default(),
             starving: Starving::default(),

@@ -20,7 +20,7 @@ const SILENT_AGAIN: Duration = Duration::from_millis(500);
 
 /// Since when the peer is out of reach, and who knows.
 #[derive(Debug, Default)]
-pub(super) struct Reachability {
+pub(super) struct PeerReach {
     /// Since when no tunnel is heard.
     out_since: Option<Instant>,
     /// The same, once it has been told.
@@ -40,7 +40,7 @@ pub(super) enum Turn {
     Resumed(Duration),
 }
 
-impl Reachability {
+impl PeerReach {
     /// Takes in since when the tunnels are not heard; none if one is.
     pub(super) fn update(&mut self, out_since: Option<Instant>, now: Instant) -> Option<Turn> {
         // The first tunnel that fell silent counts, whichever follow.
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn peer_out_of_reach_is_told_after_a_while_and_once() {
         let start = Instant::now();
-        let mut reach = Reachability::default();
+        let mut reach = PeerReach::default();
         assert_eq!(reach.update(Some(start), start), None);
         assert!(reach.is_out());
         let later = start + HICCUP;
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn short_gap_is_not_told() {
         let start = Instant::now();
-        let mut reach = Reachability::default();
+        let mut reach = PeerReach::default();
         reach.update(Some(start), start);
         assert_eq!(reach.update(None, start + HICCUP), None);
         assert!(!reach.is_out());
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn silence_is_passed_on_every_two_seconds_at_most() {
         let start = Instant::now();
-        let mut reach = Reachability::default();
+        let mut reach = PeerReach::default();
         assert!(reach.tells_silence(true, start));
         assert!(!reach.tells_silence(true, start + SILENCE / 2));
         assert!(reach.tells_silence(true, start + SILENCE));
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn new_silence_is_passed_on_sooner_than_one_that_lasts() {
         let start = Instant::now();
-        let mut reach = Reachability::default();
+        let mut reach = PeerReach::default();
         assert!(reach.tells_silence(true, start));
         assert!(!reach.tells_silence(false, start + SILENT_AGAIN / 2));
         assert!(!reach.tells_silence(true, start + SILENT_AGAIN / 2));

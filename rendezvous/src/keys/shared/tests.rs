@@ -115,7 +115,7 @@ impl World {
         self.nodes[node].on_file(file);
     }
 
-    /// As the desk does it: reads, joins, and gives the store what it lacks.
+    /// As the store's task does it: reads, joins, and gives the store what it lacks.
     fn look(&mut self, node: usize, arrives: bool, is_answered: bool) {
         let part = self.side[node];
         let stored = self.stores[part]

@@ -4,7 +4,7 @@
 use p2pdbg_proto::node::{Node, NodeNumber};
 
 use super::*;
-use crate::cluster_store::tests::{AtDesk, Store};
+use crate::cluster_store::tests::{NodeProcess, Store};
 
 const NUMBERS: [u8; 3] = [17, 18, 23];
 
@@ -26,7 +26,7 @@ impl Dice {
 
 struct AtNode {
     registry: Registry,
-    desk: AtDesk,
+    task: NodeProcess,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,9 +82,9 @@ impl World {
             passed: 0,
         };
         for number in NUMBERS {
-            let desk = world.store.node(number, None);
+            let task = world.store.node(number, None);
             let registry = world.registry(number);
-            world.nodes.push(AtNode { registry, desk });
+            world.nodes.push(AtNode { registry, task });
         }
         world
     }
@@ -157,7 +157,7 @@ impl World {
             match effect {
                 Effect::Ask(ask) => {
                     let now = self.now.instant;
-                    for found in self.nodes[node].desk.ask(ask) {
+                    for found in self.nodes[node].task.ask(ask) {
                         let effects = self.nodes[node].registry.on_directory(now, found);
                         self.carry_out(node, effects);
                     }
@@ -193,7 +193,7 @@ impl World {
         self.now.instant += Duration::from_secs(1);
         self.now.unix_s += 1;
         for node in 0..self.nodes.len() {
-            let everything = self.passed.is_multiple_of(4) && self.nodes[node].desk.beat();
+            let everything = self.passed.is_multiple_of(4) && self.nodes[node].task.beat();
             if everything || self.passed.is_multiple_of(45) {
                 let all = crate::cluster_store::Found::TellAll;
                 let effects = self.nodes[node]
@@ -225,9 +225,9 @@ impl World {
             7 => {
                 // Killed and started again.
                 let number = NUMBERS[node];
-                let desk = self.store.node(number, Some(&self.nodes[node].desk));
+                let task = self.store.node(number, Some(&self.nodes[node].task));
                 let registry = self.registry(number);
-                self.nodes[node] = AtNode { registry, desk };
+                self.nodes[node] = AtNode { registry, task };
                 self.ghosts.retain(|ghost| ghost.node != node);
                 for peer in &mut self.peers {
                     *peer = peer.filter(|place| place.node != node);
@@ -245,7 +245,7 @@ impl World {
     fn mend(&mut self) {
         self.store.is_away(false);
         for node in &self.nodes {
-            node.desk.outlives_others(&self.store);
+            node.task.outlives_others(&self.store);
         }
         for ghost in std::mem::take(&mut self.ghosts) {
             self.lose(ghost);

@@ -191,7 +191,7 @@ async fn relay_refuses_a_leg_that_it_has_not_granted() {
     };
     let server = Server::start(config).await.unwrap();
     let mut rig = Rig::new(server.url(), server.addresses()[0]);
-    let _leg = LegStream::open(rig.config);
+    let _leg = RelayTcpLeg::open(rig.config);
     let (id, event) = in_time(rig.events.recv()).await.unwrap();
     assert_eq!(id, 1);
     assert!(matches!(event, StreamEvent::Refused(_)), "{event:?}");
@@ -204,7 +204,7 @@ async fn leg_ends_where_nothing_listens_and_where_what_listens_is_no_relay() {
     let at = listener.local_addr().unwrap();
     let url = format!("p2pdbg://{at}").parse().unwrap();
     let mut rig = Rig::new(&url, at);
-    let _leg = LegStream::open(rig.config);
+    let _leg = RelayTcpLeg::open(rig.config);
     let (mut stranger, _) = in_time(listener.accept()).await.unwrap();
     stranger
         .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -215,7 +215,7 @@ async fn leg_ends_where_nothing_listens_and_where_what_listens_is_no_relay() {
     assert!(matches!(event, StreamEvent::Ended(_)), "{event:?}");
     drop(listener);
     let mut rig = Rig::new(&url, at);
-    let leg = LegStream::open(rig.config);
+    let leg = RelayTcpLeg::open(rig.config);
     leg.check();
     let (_, event) = in_time(rig.events.recv()).await.unwrap();
     assert!(matches!(event, StreamEvent::Ended(_)), "{event:?}");

@@ -1,5 +1,5 @@
-//! The part of the desk that is about limits which nodes share: it carries the table of leases between the store and
-//! this node's [`Leases`], which decide.
+//! The part of the store's task that is about limits which nodes share: it carries the table of leases between the store
+//! and this node's [`Leases`], which decide.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,7 +31,7 @@ pub(crate) struct Uses {
 
 /// A node's place at the table.
 #[derive(Debug)]
-pub(crate) struct LeaseDesk {
+pub(crate) struct LeaseSync {
     leases: Leases,
     seal: KeySeal,
     uses: Uses,
@@ -39,7 +39,7 @@ pub(crate) struct LeaseDesk {
     shares: Option<Parts>,
 }
 
-impl LeaseDesk {
+impl LeaseSync {
     /// For these leases, in a table that only nodes with this secret read.
     pub(crate) fn new(leases: Leases, seal: KeySeal) -> Self {
         Self {

@@ -1,11 +1,11 @@
-//! The registry's end of the store's desk: what it asks, what it is told, and what waits until there is room.
+//! The registry's end of the store's task: what it asks, what it is told, and what waits until there is room.
 
 use std::{collections::HashMap, time::Instant};
 
 use p2pdbg_proto::node::NodeNumber;
 use tokio::sync::mpsc;
 
-use super::{lease_exchange::Uses, misses::Misses};
+use super::{lease_sync::Uses, misses::Misses};
 use crate::{keys::KeyRing, leases::Parts, limits::Prefix};
 
 /// What the registry asks. Handles are named by their digest, connections by their number.
@@ -17,7 +17,7 @@ pub(crate) enum Ask {
     Left([u8; 32]),
     /// This connector looks for the listener there.
     Seek(u64, [u8; 32]),
-    /// All listeners that wait, which the desk has asked for.
+    /// All listeners that wait, which the store's task has asked for.
     All(Vec<([u8; 32], u64)>),
     /// What keys use here of the limits that nodes share.
     Uses(Uses),
@@ -43,15 +43,15 @@ pub(crate) enum Found {
     Missed(Prefix, bool, u64, u32),
 }
 
-/// What may wait for the desk, and for the hub. Who looks for a peer has half of it.
+/// What may wait for the store's task, and for the hub. Who looks for a peer has half of it.
 pub(super) const QUEUE: usize = 4_096;
 
 /// On so many listeners the last word is kept while there is no room for it: as many as there may be.
 pub(super) const WORDS: usize = 65_536;
 
-/// The registry's end of the desk.
+/// The registry's end of the store's task.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct StoreHandle {
     asks: mpsc::Sender<Ask>,
     found: mpsc::Receiver<Found>,
     backlog: Backlog,
@@ -116,7 +116,7 @@ impl Backlog {
     }
 }
 
-impl Line {
+impl StoreHandle {
     pub(super) fn new(asks: mpsc::Sender<Ask>, found: mpsc::Receiver<Found>) -> Self {
         Self {
             asks,
@@ -139,7 +139,7 @@ impl Line {
         }
     }
 
-    /// The next answer; never without a line, or when the desk has ended. Asks what is kept meanwhile.
+    /// The next answer; never without a line, or when the store's task has ended. Asks what is kept meanwhile.
     pub(crate) async fn next(line: &mut Option<Self>) -> Found {
         let Some(line) = line else {
             return std::future::pending().await;

@@ -1,5 +1,5 @@
-//! The part of the desk that is about the keys which nodes share: it compares this node's copy with the store's once a
-//! second, and gives each what the other lacks. What is made of the two, [`SharedKeys`] decides.
+//! The part of the store's task that is about the keys which nodes share: it compares this node's copy with the store's
+//! once a second, and gives each what the other lacks. What is made of the two, [`SharedKeys`] decides.
 
 use p2pdbg_proto::node::NodeNumber;
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ const ATTEMPTS: usize = 5;
 
 /// The keys of a node, beside those of the store.
 #[derive(Debug)]
-pub(crate) struct KeyDesk {
+pub(crate) struct KeySync {
     files: KeyStore,
     seal: KeySeal,
     open: bool,
@@ -60,7 +60,7 @@ pub(crate) struct Reloaded {
     pub(crate) away: Option<String>,
 }
 
-impl KeyDesk {
+impl KeySync {
     /// The keys that lie there, as they are read now; a rendezvous that is `open` asks nobody for one.
     pub(crate) fn new(files: KeyStore, file: KeyFile, seal: KeySeal, open: bool) -> Self {
         let confirmed = files.confirmed();
@@ -224,7 +224,7 @@ impl KeyDesk {
         let before = self.keys.version();
         let keys = &mut self.keys;
         let mut verdict = None;
-        // It is seldom, and a small file: nobody but the desk waits for it.
+        // It is seldom, and a small file: nobody but the store's task waits for it.
         let updated = self.files.update(|disk| {
             keys.on_file(keys.file().join(disk));
             verdict = Some(keys.on_stored(unix_s, stored));
