@@ -1,6 +1,6 @@
 //! Which process of a node it is.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::Path, str::FromStr};
 
 use p2pdbg_identity::{StateDir, StateError};
 use p2pdbg_proto::secret::random_bytes;
@@ -23,13 +23,34 @@ impl Epoch {
         self.0
     }
 
-    /// Draws one for this process and keeps it; with the one before it.
+    /// Draws one for this process and keeps it; with the one before it, if that has served with this very directory: the
+    /// lock on it shows that it is gone. The one that served with a directory of which this is a copy may live.
     pub(crate) fn begin(state: &StateDir) -> Result<(Self, Option<Self>), StateError> {
+        let directory = number_of(state.path());
         let kept = state.read(FILE)?;
-        let before = kept.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok());
+        let before = kept.and_then(|bytes| {
+            let text = std::str::from_utf8(&bytes).ok()?;
+            let (epoch, of) = text.trim_end().split_once(' ')?;
+            epoch.parse().ok().filter(|_| of == directory)
+        });
         let epoch = Self::draw();
-        state.write_atomically(FILE, epoch.to_string().as_bytes())?;
+        state.write_atomically(FILE, format!("{epoch} {directory}\n").as_bytes())?;
         Ok((epoch, before))
+    }
+}
+
+/// By what a directory differs from its copies: the number that its file system gave it.
+fn number_of(directory: &Path) -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+
+        let found = std::fs::metadata(directory);
+        found.map_or(String::new(), |found| found.ino().to_string())
+    }
+    #[cfg(not(unix))]
+    {
+        directory.display().to_string()
     }
 }
 
@@ -44,5 +65,21 @@ impl FromStr for Epoch {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoch_before_is_believed_in_its_own_directory_and_not_in_a_copy() {
+        let (own, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let state = |at: &tempfile::TempDir| StateDir::open(Some(at.path()), "test").unwrap();
+        let (first, before) = Epoch::begin(&state(&own)).unwrap();
+        assert_eq!(before, None);
+        std::fs::copy(own.path().join(FILE), copy.path().join(FILE)).unwrap();
+        assert_eq!(Epoch::begin(&state(&copy)).unwrap().1, None);
+        assert_eq!(Epoch::begin(&state(&own)).unwrap().1, Some(first));
     }
 }
