@@ -23,8 +23,8 @@ impl Epoch {
         self.0
     }
 
-    /// Draws one for this process and keeps it; with the one before it, if that has served with this very directory: the
-    /// lock on it shows that it is gone. The one that served with a directory of which this is a copy may live.
+    /// Draws one for this process and keeps it; with the one before it, if that has served with this very directory:
+    /// the lock on it shows that it is gone. The one that served with a directory of which this is a copy may live.
     pub(crate) fn begin(state: &StateDir) -> Result<(Self, Option<Self>), StateError> {
         let directory = number_of(state.path());
         let kept = state.read(FILE)?;
@@ -75,11 +75,14 @@ mod tests {
     #[test]
     fn epoch_before_is_believed_in_its_own_directory_and_not_in_a_copy() {
         let (own, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let state = |at: &tempfile::TempDir| StateDir::open(Some(at.path()), "test").unwrap();
+        let state = |at: &tempfile::TempDir| {
+            StateDir::open(Some(&at.path().join("state")), "test").unwrap()
+        };
         let (first, before) = Epoch::begin(&state(&own)).unwrap();
         assert_eq!(before, None);
-        std::fs::copy(own.path().join(FILE), copy.path().join(FILE)).unwrap();
-        assert_eq!(Epoch::begin(&state(&copy)).unwrap().1, None);
+        let (of, copied) = (state(&own), state(&copy));
+        std::fs::copy(of.path().join(FILE), copied.path().join(FILE)).unwrap();
+        assert_eq!(Epoch::begin(&copied).unwrap().1, None);
         assert_eq!(Epoch::begin(&state(&own)).unwrap().1, Some(first));
     }
 }

@@ -1,5 +1,5 @@
-//! The part of the store's task that is about limits which nodes share: it carries the table of leases between the store
-//! and this node's [`Leases`], which decide.
+//! The part of the store's task that is about limits which nodes share: it carries the table of leases between the
+//! store and this node's [`Leases`], which decide.
 
 use std::{
     collections::{BTreeMap, HashMap},
