@@ -21,8 +21,8 @@ use crate::{
     bind,
     config::{ServerConfig, StartError},
     control::{
-        acceptor::AcceptorContext,
         by_proxy::{self, WebEntrance},
+        intake::Intake,
         quic::{Entrance, accept, endpoint_config, server_config},
         tcp::{self, Services, TcpEntrance},
     },
@@ -132,7 +132,7 @@ impl OpenPorts {
 /// What all ports have in common.
 pub(crate) struct Common {
     /// Who is let in, and where what they say goes.
-    pub(crate) lobby: Arc<AcceptorContext>,
+    pub(crate) intake: Arc<Intake>,
     /// The way of legs over TCP to the relay.
     pub(crate) legs: Legs,
     /// What is handed out over HTTP.
@@ -215,10 +215,10 @@ impl ServedPorts {
         opening: &mut Opening<'_>,
         inheritance: &mut Inheritance,
     ) -> Result<(), StartError> {
-        let Common { lobby, stop, .. } = opening.common;
+        let Common { intake, stop, .. } = opening.common;
         let main = Arc::new(main);
         let stun = opening.stun_places(number, main.local());
-        let unproved = Unproved::new(&lobby.limits);
+        let unproved = Unproved::new(&intake.limits);
         let (socket, feed) = QuicSocket::new(main.clone(), unproved.clone());
         self.share_out(main, &feed, inheritance);
         let services = Services {
@@ -233,18 +233,18 @@ impl ServedPorts {
             let services = services.clone();
             let by_web = WebEntrance { listener, services };
             self.tasks
-                .spawn(by_proxy::accept(by_web, lobby.clone(), stop.clone()));
+                .spawn(by_proxy::accept(by_web, intake.clone(), stop.clone()));
         }
         let by_tcp = TcpEntrance { listener, services };
         self.tasks
-            .spawn(tcp::accept(by_tcp, lobby.clone(), stop.clone()));
+            .spawn(tcp::accept(by_tcp, intake.clone(), stop.clone()));
         let entrance = Entrance {
             endpoint: opening.endpoint(socket)?,
             stun,
             unproved,
         };
         self.tasks
-            .spawn(accept(entrance, lobby.clone(), stop.clone()));
+            .spawn(accept(entrance, intake.clone(), stop.clone()));
         Ok(())
     }
 

@@ -20,8 +20,8 @@ use crate::{
     cluster_store::KeySync,
     config::{ServerConfig, StartError},
     control::{
-        acceptor::AcceptorContext,
         hub::{Hub, Left},
+        intake::Intake,
         quic::own_ids,
     },
     counters::{self, Counters, Tallies},
@@ -110,11 +110,7 @@ impl Server {
         let (streams, datapath_streams) = mpsc::channel(QUEUE);
         let (stop, stop_datapath) = (CancellationToken::new(), CancellationToken::new());
         let common = Common {
-            lobby: Arc::new(AcceptorContext::new(
-                &config.limits,
-                events.clone(),
-                tallies.clone(),
-            )),
+            intake: Arc::new(Intake::new(&config.limits, events.clone(), tallies.clone())),
             legs: Legs::new(streams),
             offer: offer.clone(),
             stop: stop.clone(),

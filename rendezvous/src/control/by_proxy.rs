@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::{
-        acceptor::AcceptorContext,
         handshake_limits::{Transport, Verdict},
+        intake::Intake,
         tcp::{KEEPALIVE, NOT_SENT, Services, hold_out, inner_handshake},
     },
     web::{Asker, Site, serve},
@@ -29,15 +29,11 @@ pub(crate) struct WebEntrance {
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
-pub(crate) async fn accept(
-    entrance: WebEntrance,
-    lobby: Arc<AcceptorContext>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn accept(entrance: WebEntrance, intake: Arc<Intake>, stop: CancellationToken) {
     let WebEntrance { listener, services } = entrance;
     let services = Arc::new(services);
     // What the proxy has asked and not said completely: it has no reason to leave many so.
-    let heads = Arc::new(Semaphore::new(lobby.limits.handshakes));
+    let heads = Arc::new(Semaphore::new(intake.limits.handshakes));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -45,11 +41,11 @@ pub(crate) async fn accept(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match (accepted, heads.clone().try_acquire_owned()) {
                 (Ok((stream, remote)), Ok(head)) if remote.ip().to_canonical().is_loopback() => {
-                    let greet = greet(stream, head, services.clone(), lobby.clone(), stop.clone());
+                    let greet = greet(stream, head, services.clone(), intake.clone(), stop.clone());
                     connections.spawn(greet);
                 }
-                (Ok(_), _) => lobby.tallies.connections_refused.add(1),
-                (Err(error), _) => hold_out(&lobby, &error).await,
+                (Ok(_), _) => intake.tallies.connections_refused.add(1),
+                (Err(error), _) => hold_out(&intake, &error).await,
             }
         }
     }
@@ -62,13 +58,13 @@ async fn greet(
     stream: TcpStream,
     head: OwnedSemaphorePermit,
     services: Arc<Services>,
-    lobby: Arc<AcceptorContext>,
+    intake: Arc<Intake>,
     stop: CancellationToken,
 ) {
     p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
     let site = Site {
         offer: services.offer.as_deref(),
-        tallies: &lobby.tallies,
+        tallies: &intake.tallies,
     };
     let asked = tokio::select! {
         asked = serve(stream, Asker::Named, site) => asked,
@@ -78,27 +74,27 @@ async fn greet(
     let Some((from, inside)) = asked else {
         return;
     };
-    let admitted = lobby
+    let admitted = intake
         .admission
         .judge(Instant::now(), Transport::Tcp, from, true);
     let Verdict::Accept(handshake) = admitted else {
-        return lobby.tallies.connections_refused.add(1);
+        return intake.tallies.connections_refused.add(1);
     };
     handshake.spoke();
     let tls = tokio::select! {
-        tls = inner_handshake(inside, &services, &lobby) => tls,
-        () = handshake.crowded_out() => return lobby.tallies.connections_refused.add(1),
+        tls = inner_handshake(inside, &services, &intake) => tls,
+        () = handshake.crowded_out() => return intake.tallies.connections_refused.add(1),
         () = stop.cancelled() => return,
     };
     let Ok(tls) = tls else {
-        return lobby.tallies.tcp_failed.add(1);
+        return intake.tallies.tcp_failed.add(1);
     };
     let Some(place) = handshake.complete() else {
-        return lobby.tallies.connections_refused.add(1);
+        return intake.tallies.connections_refused.add(1);
     };
     // The proxy knows the port, and nobody needs it.
     let remote = SocketAddr::new(from, 0);
     services
-        .serve(tls, remote, None, &place, &lobby, &stop)
+        .serve(tls, remote, None, &place, &intake, &stop)
         .await;
 }

@@ -20,9 +20,9 @@ use crate::{
     registry::{Arrival, ConnId},
 };
 
-/// What the tasks of all connections share, whatever carries them.
+/// What the tasks of all connections share, whatever carries them: how they are let in, and where they lead.
 #[derive(Debug)]
-pub(crate) struct AcceptorContext {
+pub(crate) struct Intake {
     /// Counts connections and their attempts, and judges new ones.
     pub(crate) admission: Admission,
     /// Takes what they say to the task that owns the registry.
@@ -33,7 +33,7 @@ pub(crate) struct AcceptorContext {
     next: AtomicU64,
 }
 
-impl AcceptorContext {
+impl Intake {
     /// For a rendezvous to which nobody has come yet.
     pub(crate) fn new(limits: &Limits, hub: mpsc::Sender<Event>, tallies: Arc<Tallies>) -> Self {
         Self {

@@ -1,10 +1,10 @@
 //! One control connection: frames in, frames out. Knows nothing of QUIC, so that the same conversation is held over
 //! TLS on TCP.
 
-pub(crate) mod acceptor;
 pub(crate) mod by_proxy;
 pub(crate) mod handshake_limits;
 pub(crate) mod hub;
+pub(crate) mod intake;
 pub(crate) mod quic;
 pub(crate) mod stream_io;
 pub(crate) mod tcp;

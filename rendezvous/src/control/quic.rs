@@ -19,10 +19,9 @@ use tracing::Instrument;
 
 use crate::{
     control::{
-        Ending,
-        acceptor::AcceptorContext,
-        converse,
+        Ending, converse,
         handshake_limits::{Established, Handshake, Transport, Verdict},
+        intake::Intake,
     },
     datapath::{
         amplification::{Attempt, Unproved},
@@ -111,11 +110,7 @@ pub(crate) fn server_config(
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
-pub(crate) async fn accept(
-    entrance: Entrance,
-    lobby: Arc<AcceptorContext>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn accept(entrance: Entrance, intake: Arc<Intake>, stop: CancellationToken) {
     let entrance = Arc::new(entrance);
     let mut connections = JoinSet::new();
     loop {
@@ -126,15 +121,15 @@ pub(crate) async fn accept(
                 let Some(incoming) = incoming else { break };
                 let ip = incoming.remote_address().ip();
                 let proven = incoming.remote_address_validated();
-                match lobby.admission.judge(Instant::now(), Transport::Quic, ip, proven) {
+                match intake.admission.judge(Instant::now(), Transport::Quic, ip, proven) {
                     Verdict::Accept(handshake) => {
-                        let (entrance, lobby) = (entrance.clone(), lobby.clone());
-                        connections.spawn(serve(incoming, handshake, entrance, lobby, stop.clone()));
+                        let (entrance, intake) = (entrance.clone(), intake.clone());
+                        connections.spawn(serve(incoming, handshake, entrance, intake, stop.clone()));
                     }
                     // Only an attempt that has proved its address cannot be told to, and this one has not.
                     Verdict::Retry => drop(incoming.retry()),
                     Verdict::Refuse => {
-                        lobby.tallies.connections_refused.add(1);
+                        intake.tallies.connections_refused.add(1);
                         incoming.refuse();
                     }
                 }
@@ -160,19 +155,19 @@ async fn serve(
     incoming: Incoming,
     handshake: Handshake,
     entrance: Arc<Entrance>,
-    lobby: Arc<AcceptorContext>,
+    intake: Arc<Intake>,
     stop: CancellationToken,
 ) {
     // A handshake completes only if its peer receives at this address. Where the connection moves later is the
     // peer's claim.
     let observed = canonical(incoming.remote_address());
     let local = incoming.local_ip();
-    let greeting = shake_hands(incoming, handshake, &entrance, &lobby);
+    let greeting = shake_hands(incoming, handshake, &entrance, &intake);
     let Some(Some(mut visitor)) = stop.run_until_cancelled(greeting).await else {
         return;
     };
     let stun = entrance.stun.as_seen(observed, local);
-    let Some((id, inlet, span)) = lobby.enter(observed, stun, Transport::Quic).await else {
+    let Some((id, inlet, span)) = intake.enter(observed, stun, Transport::Quic).await else {
         return close_with(&visitor.connection, close::STOPPING);
     };
     let Visitor {
@@ -181,7 +176,7 @@ async fn serve(
         place,
         ..
     } = &mut visitor;
-    let conversation = converse(id, receive, send, &lobby.hub, inlet, place);
+    let conversation = converse(id, receive, send, &intake.hub, inlet, place);
     let ending = conversation.instrument(span.clone()).await;
     if let Ending::Close(_) = ending {
         // Closing would overtake what is still on its way.
@@ -195,7 +190,7 @@ async fn serve(
     };
     close_with(&visitor.connection, code);
     span.in_scope(|| tracing::debug!(?ending, on_purpose, "disconnected"));
-    let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
+    let _ = intake.hub.send(Event::Lost { id, on_purpose }).await;
 }
 
 /// A peer that has connected and opened its stream.
@@ -212,14 +207,14 @@ async fn shake_hands(
     incoming: Incoming,
     handshake: Handshake,
     entrance: &Entrance,
-    lobby: &AcceptorContext,
+    intake: &Intake,
 ) -> Option<Visitor> {
     let observed = incoming.remote_address();
     let address = entrance.unproved.begin(Instant::now(), observed);
     if incoming.remote_address_validated() {
         address.prove();
     }
-    let within = lobby.limits.greeting_within;
+    let within = intake.limits.greeting_within;
     let connecting = incoming.accept().ok()?;
     let crowded_out = handshake.crowded_out();
     let shaking = async {
@@ -241,7 +236,7 @@ async fn shake_hands(
     };
     address.prove();
     let Some(place) = handshake.complete() else {
-        lobby.tallies.connections_refused.add(1);
+        intake.tallies.connections_refused.add(1);
         let reason = b"too many connections from this address";
         connection.close(VarInt::from_u32(close::REFUSED), reason);
         return None;

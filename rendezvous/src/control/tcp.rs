@@ -25,10 +25,9 @@ use tracing::Instrument;
 
 use crate::{
     control::{
-        Ending,
-        acceptor::AcceptorContext,
-        converse,
+        Ending, converse,
         handshake_limits::{Established, Handshake, Transport, Verdict},
+        intake::Intake,
         stream_io::{Patient, close_gently},
         tcp_leg::carry,
     },
@@ -85,11 +84,7 @@ enum Greeted {
 }
 
 /// Accepts connections until `stop`, then waits for those that there are to end.
-pub(crate) async fn accept(
-    entrance: TcpEntrance,
-    lobby: Arc<AcceptorContext>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn accept(entrance: TcpEntrance, intake: Arc<Intake>, stop: CancellationToken) {
     let TcpEntrance { listener, services } = entrance;
     let services = Arc::new(services);
     let mut connections = JoinSet::new();
@@ -101,18 +96,18 @@ pub(crate) async fn accept(
                 Ok((stream, remote)) => {
                     // Whoever has got so far receives at its address.
                     let now = std::time::Instant::now();
-                    match lobby.admission.judge(now, Transport::Tcp, remote.ip(), true) {
+                    match intake.admission.judge(now, Transport::Tcp, remote.ip(), true) {
                         Verdict::Accept(handshake) => {
-                            let (services, lobby) = (services.clone(), lobby.clone());
+                            let (services, intake) = (services.clone(), intake.clone());
                             let remote = canonical(remote);
-                            connections.spawn(serve(stream, remote, handshake, services, lobby, stop.clone()));
+                            connections.spawn(serve(stream, remote, handshake, services, intake, stop.clone()));
                         }
                         Verdict::Retry | Verdict::Refuse => {
-                            lobby.tallies.connections_refused.add(1);
+                            intake.tallies.connections_refused.add(1);
                         }
                     }
                 }
-                Err(error) => hold_out(&lobby, &error).await,
+                Err(error) => hold_out(&intake, &error).await,
             }
         }
     }
@@ -122,9 +117,9 @@ pub(crate) async fn accept(
 }
 
 /// The system hands no connection over, for want of file descriptors say: makes room, and waits a moment.
-pub(crate) async fn hold_out(lobby: &AcceptorContext, error: &io::Error) {
-    lobby.admission.shed_tcp(std::time::Instant::now());
-    let failures = lobby.tallies.tcp_not_accepted.add_and_read(1);
+pub(crate) async fn hold_out(intake: &Intake, error: &io::Error) {
+    intake.admission.shed_tcp(std::time::Instant::now());
+    let failures = intake.tallies.tcp_not_accepted.add_and_read(1);
     // Said at the first and at each tenfold: whoever causes it could fill the log.
     if 10_u64.pow(failures.ilog10()) == failures {
         tracing::warn!(%error, failures, "cannot accept connections over TCP");
@@ -138,42 +133,42 @@ async fn serve(
     remote: SocketAddr,
     handshake: Handshake,
     services: Arc<Services>,
-    lobby: Arc<AcceptorContext>,
+    intake: Arc<Intake>,
     stop: CancellationToken,
 ) {
     p2pdbg_frames::set_up_tcp(&stream, KEEPALIVE, NOT_SENT);
     let local = stream.local_addr().ok().map(|local| local.ip());
-    let greeting = greet(stream, remote.ip(), &handshake, &services, &lobby);
+    let greeting = greet(stream, remote.ip(), &handshake, &services, &intake);
     let greeted = tokio::select! {
         greeted = greeting => match greeted {
             Ok(Some(greeted)) => greeted,
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%remote, %error, "a handshake over TCP failed");
-                return lobby.tallies.tcp_failed.add(1);
+                return intake.tallies.tcp_failed.add(1);
             }
         },
-        () = handshake.crowded_out() => return lobby.tallies.connections_refused.add(1),
+        () = handshake.crowded_out() => return intake.tallies.connections_refused.add(1),
         () = stop.cancelled() => return,
     };
     let Some(place) = handshake.complete() else {
-        return lobby.tallies.connections_refused.add(1);
+        return intake.tallies.connections_refused.add(1);
     };
     match greeted {
         Greeted::Straight(tls) => {
             services
-                .serve(*tls, remote, local, &place, &lobby, &stop)
+                .serve(*tls, remote, local, &place, &intake, &stop)
                 .await;
         }
         Greeted::ByWeb(tls) => {
             services
-                .serve(*tls, remote, local, &place, &lobby, &stop)
+                .serve(*tls, remote, local, &place, &intake, &stop)
                 .await;
         }
         Greeted::Stun(stream) => {
             let served = tokio::select! {
                 served = over_tcp::serve(stream, remote, over_tcp::SILENCE) => served,
-                () = place.crowded_out() => return lobby.tallies.connections_refused.add(1),
+                () = place.crowded_out() => return intake.tallies.connections_refused.add(1),
                 () = stop.cancelled() => return,
             };
             if let Err(error) = served {
@@ -190,10 +185,10 @@ async fn greet(
     from: IpAddr,
     handshake: &Handshake,
     services: &Services,
-    lobby: &AcceptorContext,
+    intake: &Intake,
 ) -> io::Result<Option<Greeted>> {
     let mut first = [0];
-    let peeked = timeout(lobby.limits.first_byte_within, stream.peek(&mut first));
+    let peeked = timeout(intake.limits.first_byte_within, stream.peek(&mut first));
     if peeked.await.map_err(silent)?? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -203,13 +198,13 @@ async fn greet(
     }
     let site = Site {
         offer: services.offer.as_deref(),
-        tallies: &lobby.tallies,
+        tallies: &intake.tallies,
     };
     // A method of HTTP; TLS begins with the number of its record, 22.
     let asked = if first[0].is_ascii_uppercase() {
         web::serve(stream, Asker::At(from), site).await
     } else {
-        let until = Instant::now() + lobby.limits.greeting_within;
+        let until = Instant::now() + intake.limits.greeting_within;
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let hello = timeout_at(until, hello).await.map_err(silent)??;
         let named = hello.client_hello().alpn();
@@ -226,7 +221,7 @@ async fn greet(
     let Some((_, inside)) = asked else {
         return Ok(None);
     };
-    let tls = inner_handshake(inside, services, lobby).await?;
+    let tls = inner_handshake(inside, services, intake).await?;
     Ok(Some(Greeted::ByWeb(Box::new(tls))))
 }
 
@@ -237,9 +232,9 @@ async fn greet(
 pub(crate) async fn inner_handshake(
     inside: Inside,
     services: &Services,
-    lobby: &AcceptorContext,
+    intake: &Intake,
 ) -> io::Result<TlsStream<Inside>> {
-    let accepted = timeout(lobby.limits.greeting_within, services.tls.accept(inside));
+    let accepted = timeout(intake.limits.greeting_within, services.tls.accept(inside));
     accepted.await.map_err(silent)?
 }
 
@@ -255,7 +250,7 @@ impl Services {
         remote: SocketAddr,
         local: Option<IpAddr>,
         place: &Established,
-        lobby: &AcceptorContext,
+        intake: &Intake,
         stop: &CancellationToken,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -264,19 +259,19 @@ impl Services {
         match alpn.as_deref() {
             Some(control::ALPN) => {
                 let stun = self.stun.as_seen(remote, local);
-                hold_conversation(tls, remote, stun, place, lobby).await;
+                hold_conversation(tls, remote, stun, place, intake).await;
             }
             Some(relay_stream::ALPN) => {
-                let carrying = carry(tls, remote.ip(), place, &self.legs, lobby);
+                let carrying = carry(tls, remote.ip(), place, &self.legs, intake);
                 tokio::select! {
                     () = carrying => {}
-                    () = place.crowded_out() => lobby.tallies.connections_refused.add(1),
+                    () = place.crowded_out() => intake.tallies.connections_refused.add(1),
                     () = stop.cancelled() => {}
                 }
             }
             _ => {
                 tracing::debug!(%remote, "a connection over TCP names no protocol");
-                lobby.tallies.tcp_failed.add(1);
+                intake.tallies.tcp_failed.add(1);
             }
         }
     }
@@ -287,22 +282,22 @@ async fn hold_conversation<S>(
     observed: SocketAddr,
     stun: Vec<SocketAddr>,
     place: &Established,
-    lobby: &AcceptorContext,
+    intake: &Intake,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some((id, inlet, span)) = lobby.enter(observed, stun, Transport::Tcp).await else {
+    let Some((id, inlet, span)) = intake.enter(observed, stun, Transport::Tcp).await else {
         return;
     };
-    lobby.tallies.tcp_connections.add(1);
+    intake.tallies.tcp_connections.add(1);
     let (reader, mut writer) = tokio::io::split(tls);
-    let mut reader = Patient::new(reader, lobby.limits.idle);
-    let conversation = converse(id, &mut reader, &mut writer, &lobby.hub, inlet, place);
+    let mut reader = Patient::new(reader, intake.limits.idle);
+    let conversation = converse(id, &mut reader, &mut writer, &intake.hub, inlet, place);
     let ending = conversation.instrument(span.clone()).await;
     let on_purpose = ending == Ending::Finished;
     if ending != Ending::Lost {
         close_gently(reader, writer).await;
     }
     span.in_scope(|| tracing::debug!(?ending, "disconnected"));
-    let _ = lobby.hub.send(Event::Lost { id, on_purpose }).await;
+    let _ = intake.hub.send(Event::Lost { id, on_purpose }).await;
 }

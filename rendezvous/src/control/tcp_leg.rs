@@ -20,8 +20,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     control::{
-        acceptor::AcceptorContext,
         handshake_limits::Established,
+        intake::Intake,
         stream_io::{Patient, close_gently},
     },
     counters::Tallies,
@@ -44,7 +44,7 @@ pub(crate) async fn carry<S>(
     ip: IpAddr,
     place: &Established,
     legs: &Legs,
-    lobby: &AcceptorContext,
+    intake: &Intake,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -55,14 +55,14 @@ pub(crate) async fn carry<S>(
             .1
             .export_keying_material([0; 32], relay_stream::EXPORTER_LABEL, None);
     let (reader, mut writer) = tokio::io::split(tls);
-    let mut reader = Packets::new(Patient::new(reader, lobby.limits.idle));
-    let join = timeout(lobby.limits.greeting_within, reader.join()).await;
+    let mut reader = Packets::new(Patient::new(reader, intake.limits.idle));
+    let join = timeout(intake.limits.greeting_within, reader.join()).await;
     let (Ok(exported), Ok(Ok(join))) = (exported, join) else {
         tracing::debug!(stream = stream.id.0, "no leg was asked for");
-        return lobby.tallies.tcp_failed.add(1);
+        return intake.tallies.tcp_failed.add(1);
     };
     let leg = join.leg;
-    let asked = stream.ask(ip, join, exported, lobby.limits.leg_queue_bytes);
+    let asked = stream.ask(ip, join, exported, intake.limits.leg_queue_bytes);
     let Some((answer, backlog)) = asked.await else {
         return;
     };
@@ -78,13 +78,13 @@ pub(crate) async fn carry<S>(
             backlog,
             &mut writer,
             legs,
-            &lobby.tallies,
+            &intake.tallies,
         );
         if orphaned.await {
             let _ = write_frame(&mut writer, &unknown(leg)).await;
         }
     } else {
-        lobby.tallies.tcp_failed.add(1);
+        intake.tallies.tcp_failed.add(1);
         let _ = write_frame(&mut writer, &answer).await;
     }
     drop(stream);
