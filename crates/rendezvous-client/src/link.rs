@@ -230,7 +230,7 @@ impl Driver {
                     let Some(end) = self.converse(connected).await else {
                         return;
                     };
-                    self.past.on_there(Instant::now());
+                    self.past.on_there();
                     self.policy.on_lost(began.elapsed(), end.asked);
                     // One that waited for a pause to pass would be stale.
                     ready = end.by_tcp.filter(|_| matches!(end.error, LinkError::ByTcp));
@@ -452,7 +452,7 @@ impl Driver {
 
     /// This host has said welcome, at that address.
     fn on_welcome(&mut self, at: &HostAt, rendezvous: SocketAddr, over_tcp: bool) {
-        self.past.on_there(Instant::now());
+        self.past.on_there();
         self.hosts.on_up(at, rendezvous.ip());
         self.refusal = None;
         self.config.route.note_reached(at, rendezvous, over_tcp);
