@@ -85,9 +85,7 @@ pub(super) async fn dial(
             },
             Some(attempt) = race.attempts.join_next() => match attempt {
                 Ok(Ok((connection, address))) => {
-                    let known = address.or(race.begun.first().copied());
-                    let remote = known.unwrap_or((UNKNOWN, url.port).into());
-                    return Ok(Connection::new(remote, connection));
+                    return Ok(Connection::new(race.remote(address), connection));
                 }
                 Ok(Err((error, address))) => race.on_failed(error, address)?,
                 Err(_) => {}
@@ -299,6 +297,13 @@ impl<'a> Race<'a> {
         }
     }
 
+    /// The address of a connection, as far as is known of one that the proxy has opened.
+    fn remote(&self, address: Option<SocketAddr>) -> SocketAddr {
+        // What the name has now goes before where the host was once.
+        let known = address.or_else(|| self.current.iter().chain(&self.begun).next().copied());
+        known.unwrap_or((UNKNOWN, self.url.port).into())
+    }
+
     /// What says more than what is known already replaces it.
     fn note(&mut self, error: LinkError) {
         if error.says() > self.worst.as_ref().map_or(0, LinkError::says) {
@@ -424,5 +429,19 @@ mod tests {
                 false => assert_eq!(race.attempts.len(), 2),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn connection_by_a_proxy_is_at_an_address_that_the_name_has_rather_than_where_the_host_was()
+     {
+        let (how, before, now) = (anywhere(), local(1), local(2));
+        let host = host(&how);
+        let mut race = Race::begin(&how.url, &how.route, &how, &host);
+        assert!(is_unknown(race.remote(None)));
+        race.on_reached(vec![before]).unwrap();
+        assert_eq!(race.remote(None), before);
+        race.on_found(vec![now]).unwrap();
+        assert_eq!(race.remote(None), now);
+        assert_eq!(race.remote(Some(before)), before);
     }
 }
