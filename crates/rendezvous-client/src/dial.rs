@@ -57,8 +57,8 @@ pub(super) struct Dialling {
     pub(super) tcp_later: Duration,
     /// How long QUIC goes on at least.
     pub(super) patience: Duration,
-    /// Whether an attempt at a host ends so long after it has had addresses to dial, whatever else is tried there, and
-    /// waits for them for a bounded time.
+    /// Whether an attempt at a host ends `patience` after it last came to know of an address, and waits at most 12 s
+    /// for the first.
     pub(super) ends_with_patience: bool,
 }
 
