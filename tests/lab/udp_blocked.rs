@@ -101,8 +101,15 @@ fn pinned_to_tcp_a_session_sends_no_udp_at_all() {
         return;
     };
     let router = lab.net.router();
+    // A failure says who has sent what.
     router
-        .nft("table ip spy { chain watch { type filter hook forward priority 0; meta l4proto udp counter; }; }")
+        .nft(
+            "table ip spy { \
+             set senders { type ipv4_addr . inet_service . ipv4_addr . inet_service; \
+             flags dynamic; size 1024; }; \
+             chain watch { type filter hook forward priority 0; meta l4proto udp counter \
+             update @senders { ip saddr . udp sport . ip daddr . udp dport counter }; }; }",
+        )
         .unwrap();
     let pair = talk(&setting(&lab).with_path("relay-tcp"));
     for peer in [&pair.listener, &pair.connector] {
@@ -118,7 +125,8 @@ fn pinned_to_tcp_a_session_sends_no_udp_at_all() {
         .args(["list", "table", "ip", "spy"])
         .output();
     let table = String::from_utf8(table.unwrap().stdout).unwrap();
-    assert!(table.contains("counter packets 0 bytes 0"), "{table}");
+    let none = "meta l4proto udp counter packets 0 bytes 0 ";
+    assert!(table.contains(none), "{table}");
 }
 
 /// A network that carries small datagrams alone, such as STUN's, to the debuggee or in both directions.

@@ -1,6 +1,7 @@
 //! What the interfaces of this host are: whether each is up, and whether it leads to other hosts or to what runs on
 //! this very one.
 
+#[cfg(target_os = "linux")]
 use std::collections::HashMap;
 
 /// How many interfaces one may lie upon another, as a VLAN does on a bridge, and that on a device.
@@ -12,6 +13,7 @@ const LAYERS: u32 = 4;
 const LOOPBACK: &str = "loopback";
 
 /// One interface. Where nothing is told of one, it is up and leads outside.
+#[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
 struct Link {
     is_down: bool,
@@ -27,18 +29,41 @@ struct Link {
 }
 
 /// The interfaces by their indices.
+#[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
 pub(crate) struct Links(HashMap<u32, Link>);
 
+/// The interfaces, of which no system but Linux tells: all of them are up and lead outside.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(crate) struct Links;
+
+#[cfg(not(target_os = "linux"))]
 impl Links {
-    /// As they are now. None if the operating system does not tell: then all of them are up and lead outside.
     pub(crate) fn of_this_host() -> Self {
-        #[cfg(target_os = "linux")]
-        match linux::read() {
-            Ok(links) => return Self(links),
-            Err(error) => tracing::debug!(%error, "the kernel does not tell of the interfaces"),
-        }
-        Self::default()
+        Self
+    }
+
+    pub(crate) fn is_up(&self, _: u32) -> bool {
+        true
+    }
+
+    pub(crate) fn leads_outside(&self, _: u32) -> bool {
+        true
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Links {
+    /// As they are now. None if the kernel does not tell: then all of them are up and lead outside.
+    pub(crate) fn of_this_host() -> Self {
+        linux::read().map_or_else(
+            |error| {
+                tracing::debug!(%error, "the kernel does not tell of the interfaces");
+                Self::default()
+            },
+            Self,
+        )
     }
 
     /// Whether it is up, with a carrier or not.
@@ -47,25 +72,16 @@ impl Links {
     }
 
     /// Whether it is a port of a bridge: its addresses are the bridge's.
-    #[cfg(target_os = "linux")]
     pub(crate) fn is_port(&self, index: u32) -> bool {
         self.0.get(&index).is_some_and(|link| link.is_port)
     }
 
     /// Whether it leads to other hosts, by a device or a tunnel. What does not are the loopback, bridges without such a
     /// port, dummies and ends of pairs, which hosts of containers make and remove all day.
-    #[cfg(target_os = "linux")]
     pub(crate) fn leads_outside(&self, index: u32) -> bool {
         self.leads_out(index, LAYERS)
     }
 
-    /// No system but Linux tells.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn leads_outside(&self, _: u32) -> bool {
-        true
-    }
-
-    #[cfg(target_os = "linux")]
     fn leads_out(&self, index: u32, layers: u32) -> bool {
         let (Some(link), Some(layers)) = (self.0.get(&index), layers.checked_sub(1)) else {
             return true;

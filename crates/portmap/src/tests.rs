@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -62,12 +62,27 @@ impl Home {
 
     /// Has the router be found by SSDP, and `answer` be its HTTP server.
     fn serve_http(&self, answer: impl Fn(&str, &mut TcpStream) + Send + 'static) {
-        let listener = self.router.tcp_listener(any(0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        self.serve_http_beside(0, answer);
+    }
+
+    /// The same where so many devices are found after the first that never answer by HTTP.
+    fn serve_http_beside(
+        &self,
+        silent: usize,
+        answer: impl Fn(&str, &mut TcpStream) + Send + 'static,
+    ) {
         let router = self.gateway();
-        let found = format!("HTTP/1.1 200 OK\r\nLOCATION: http://{router}:{port}/root.xml\r\n\r\n");
+        let listen = |_| self.router.tcp_listener(any(0)).unwrap();
+        // The kernel takes connections to the silent ones, and nobody reads what comes on them.
+        let devices: Vec<TcpListener> = (0..=silent).map(listen).collect();
+        let listener = devices[0].try_clone().unwrap();
         let socket = self.router.udp_socket(any(1900)).unwrap();
-        serve(socket, move |_| vec![found.clone().into_bytes()]);
+        let found = move |device: &TcpListener| {
+            let port = device.local_addr().unwrap().port();
+            let location = format!("http://{router}:{port}/root.xml");
+            format!("HTTP/1.1 200 OK\r\nLOCATION: {location}\r\n\r\n").into_bytes()
+        };
+        serve(socket, move |_| devices.iter().map(found).collect());
         let said = Arc::clone(&self.said);
         std::thread::spawn(move || {
             for connection in listener.incoming() {
@@ -418,6 +433,38 @@ fn gateway_without_a_public_address_is_told_with_the_one_that_it_has() {
     let [.., upnp] = on(&home.host, probe()).protocols;
     let external = Some(carrier);
     assert_eq!(upnp.answer, Answer::Speaks { external });
+}
+
+#[test]
+fn gateway_that_was_found_is_told_though_devices_or_connections_after_it_never_answer() {
+    let carrier = Ipv4Addr::new(100, 64, 7, 7);
+    let answers = format!("<NewExternalIPAddress>{carrier}</NewExternalIPAddress>");
+    let ip = "WANIPConnection";
+    let hanging = [(ip, "/inside"), (ip, "/2"), (ip, "/3"), (ip, "/4")];
+    for (name, devices, services) in [
+        ("gw-devices", 3, &hanging[..1]),
+        ("gw-services", 0, &hanging[..]),
+    ] {
+        let Some(home) = Home::new(name) else {
+            return;
+        };
+        let (description, address) = (described(services), answers.clone());
+        home.serve_http_beside(devices, move |request, connection| {
+            if request.starts_with("GET /root.xml") {
+                reply(connection, 200, &description);
+            } else if request.starts_with("POST /inside ") {
+                reply(connection, 200, &address);
+            } else {
+                // Nor is another accepted.
+                loop {
+                    std::thread::park();
+                }
+            }
+        });
+        let [.., upnp] = on(&home.host, probe()).protocols;
+        let external = Some(carrier);
+        assert_eq!(upnp.answer, Answer::Speaks { external }, "{name}");
+    }
 }
 
 #[test]

@@ -137,8 +137,8 @@ fn scopes(local: &[LocalAddress]) -> impl Iterator<Item = u32> {
 /// The host candidates of sockets bound to these ports, at most `most`: interface addresses of the socket's family.
 ///
 /// Addresses that mean something further away come first, and among those of one kind the order of `local` is kept.
-/// What is cut is never the address of a family that comes first in `local`, and no family takes the places of the
-/// other's first few: a host of containers has dozens of addresses, and one by which its neighbours reach it.
+/// The first address of each family in `local`, link-local ones aside, is never cut, and no family takes the places of
+/// the other's first few: a host of containers has dozens of addresses, and one by which its neighbours reach it.
 pub(crate) fn host(
     local: &[LocalAddress],
     v4_port: Option<u16>,

@@ -13,7 +13,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::url::{HostAt, RendezvousUrl};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
 
 use super::{
     LinkError,
@@ -54,8 +57,8 @@ pub(super) struct Dialling {
     pub(super) tcp_later: Duration,
     /// How long QUIC goes on at least.
     pub(super) patience: Duration,
-    /// Whether an attempt at a host ends so long after it has had addresses to dial, whatever else is tried there, and
-    /// waits for them for a bounded time.
+    /// Whether an attempt at a host ends `patience` after it last came to know of an address, and waits at most 12 s
+    /// for the first.
     pub(super) ends_with_patience: bool,
 }
 
@@ -82,9 +85,7 @@ pub(super) async fn dial(
             },
             Some(attempt) = race.attempts.join_next() => match attempt {
                 Ok(Ok((connection, address))) => {
-                    let known = address.or(race.begun.first().copied());
-                    let remote = known.unwrap_or((UNKNOWN, url.port).into());
-                    return Ok(Connection::new(remote, connection));
+                    return Ok(Connection::new(race.remote(address), connection));
                 }
                 Ok(Err((error, address))) => race.on_failed(error, address)?,
                 Err(_) => {}
@@ -115,6 +116,8 @@ struct Race<'a> {
     host: &'a HostAt,
     by_proxy: bool,
     attempts: JoinSet<Attempt>,
+    /// Those over TCP to addresses.
+    by_tcp: Vec<(SocketAddr, AbortHandle)>,
     /// Where attempts have begun.
     begun: Vec<SocketAddr>,
     /// The addresses that the host's name is known to have now.
@@ -141,6 +144,7 @@ impl<'a> Race<'a> {
             host,
             by_proxy: route.has_proxy() && how.allowed.admits_by_proxy(host),
             attempts: JoinSet::new(),
+            by_tcp: Vec::new(),
             begun: Vec::new(),
             current: Vec::new(),
             elsewhere: Vec::new(),
@@ -157,7 +161,7 @@ impl<'a> Race<'a> {
     /// The host's name has these addresses.
     ///
     /// # Errors
-    /// If there is no QUIC to be had on this host.
+    /// If there is no QUIC to be had on this host, or the host has said by now that it is too busy.
     fn on_found(&mut self, found: Vec<SocketAddr>) -> Result<(), LinkError> {
         match self.admitted(found) {
             Ok(admitted) => self.current = admitted,
@@ -169,8 +173,8 @@ impl<'a> Race<'a> {
         let judged = std::mem::take(&mut self.elsewhere).into_iter();
         let (here, elsewhere) = judged.partition(|(at, _)| self.current.contains(at));
         self.elsewhere = elsewhere;
-        for (_, error) in here {
-            self.note(error);
+        for (at, error) in here {
+            self.on_failed(error, Some(at))?;
         }
         self.begin_all(self.current.clone())
     }
@@ -253,12 +257,13 @@ impl<'a> Race<'a> {
             Transports::Any => (self.how.tcp_later, Instant::now() + HANDSHAKE),
             Transports::Tcp => (Duration::ZERO, Instant::now()),
         };
-        self.attempts.spawn(async move {
+        let attempt = self.attempts.spawn(async move {
             tokio::time::sleep(later + delay).await;
             let stream = route.control(address, again_until).await;
             let stream = stream.map_err(|error| (error, address))?;
             Ok((Carrier::Tls(Box::new(stream)), address))
         });
+        self.by_tcp.extend(address.map(|at| (at, attempt)));
     }
 
     /// An attempt has failed.
@@ -270,14 +275,33 @@ impl<'a> Race<'a> {
         error: LinkError,
         address: Option<SocketAddr>,
     ) -> Result<(), LinkError> {
-        match (address, error) {
+        // Who is too many over QUIC would be so over TCP too, and cost more there.
+        let is_busy = matches!(error, LinkError::Busy { .. });
+        match address {
             // Somebody else may be there now.
-            (Some(at), error) if !self.current.contains(&at) => self.elsewhere.push((at, error)),
-            // Who is too many over QUIC would be so over TCP too, and cost more there.
-            (_, error @ LinkError::Busy { .. }) => return Err(error),
-            (_, error) => self.note(error),
+            Some(at) if !self.current.contains(&at) => {
+                if is_busy {
+                    self.end_tcp(at);
+                }
+                self.elsewhere.push((at, error));
+            }
+            _ if is_busy => return Err(error),
+            _ => self.note(error),
         }
         Ok(())
+    }
+
+    fn end_tcp(&self, to: SocketAddr) {
+        for (_, attempt) in self.by_tcp.iter().filter(|(at, _)| *at == to) {
+            attempt.abort();
+        }
+    }
+
+    /// The address of a connection, as far as is known of one that the proxy has opened.
+    fn remote(&self, address: Option<SocketAddr>) -> SocketAddr {
+        // What the name has now goes before where the host was once.
+        let known = address.or_else(|| self.current.iter().chain(&self.begun).next().copied());
+        known.unwrap_or((UNKNOWN, self.url.port).into())
     }
 
     /// What says more than what is known already replaces it.
@@ -314,29 +338,110 @@ impl<'a> Race<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use p2pdbg_identity::{Authority, Identity, StateDir, tls};
+    use quinn::{Endpoint, crypto::rustls::QuicServerConfig};
+
     use super::*;
+
+    /// Longer than anything here takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn dialling(allowed: AllowedAddresses) -> Dialling {
+        let authority = Authority::load_or_make(&StateDir::in_memory()).unwrap();
+        let mut url: RendezvousUrl = "p2pdbg://localhost".parse().unwrap();
+        url.fingerprint = Some(authority.fingerprint());
+        Dialling {
+            route: TcpRoute::new(&url),
+            url,
+            transports: Transports::Any,
+            allowed,
+            reached_after: Duration::ZERO,
+            tcp_later: LONG,
+            patience: LONG,
+            ends_with_patience: false,
+        }
+    }
+
+    fn host(how: &Dialling) -> HostAt {
+        how.url.hosts().remove(0)
+    }
+
+    /// Who may be anywhere.
+    fn anywhere() -> Dialling {
+        let given = host(&dialling(AllowedAddresses::default()));
+        dialling(AllowedAddresses::anywhere([given]))
+    }
+
+    fn local(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
 
     #[test]
     fn name_that_leads_to_this_host_is_dialled_if_the_user_has_given_it_alone() {
-        let url: RendezvousUrl = "p2pdbg://localhost".parse().unwrap();
-        let (host, route) = (url.hosts().remove(0), TcpRoute::new(&url));
-        let local = vec![([127, 0, 0, 1], 1).into()];
-        let admitted = |allowed| {
-            let how = Dialling {
-                url: url.clone(),
-                route: route.clone(),
-                transports: Transports::Any,
-                allowed,
-                reached_after: Duration::ZERO,
-                tcp_later: Duration::ZERO,
-                patience: Duration::ZERO,
-                ends_with_patience: false,
-            };
-            Race::begin(&url, &route, &how, &host).admitted(local.clone())
+        let admitted = |how: Dialling| {
+            Race::begin(&how.url, &how.route, &how, &host(&how)).admitted(vec![local(1)])
         };
-        let named = admitted(AllowedAddresses::default()).unwrap_err();
+        let named = admitted(dialling(AllowedAddresses::default())).unwrap_err();
         assert!(named.to_string().contains("a host elsewhere has named it"));
-        let given = admitted(AllowedAddresses::anywhere([host.clone()]));
-        assert_eq!(given.unwrap(), local);
+        assert_eq!(admitted(anywhere()).unwrap(), [local(1)]);
+    }
+
+    /// Takes nobody on.
+    fn too_busy() -> Endpoint {
+        let identity = Identity::load_or_make(&StateDir::in_memory()).unwrap();
+        let tls = tls::stream_server(&identity).unwrap();
+        let crypto = QuicServerConfig::try_from(tls).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        let endpoint = Endpoint::server(config, local(0)).unwrap();
+        let serving = endpoint.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = serving.accept().await {
+                incoming.refuse();
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn host_that_is_busy_where_it_was_reached_is_not_dialled_by_tcp_and_its_name_ends_the_attempt()
+     {
+        let busy = too_busy();
+        let at = busy.local_addr().unwrap();
+        let (how, other) = (anywhere(), local(1));
+        for found in [vec![at], vec![other], vec![other, at]] {
+            let host = host(&how);
+            let mut race = Race::begin(&how.url, &how.route, &how, &host);
+            race.on_reached(vec![at]).unwrap();
+            let Some(Ok(Err((error, of)))) = race.attempts.join_next().await else {
+                panic!("it is taken on");
+            };
+            assert!(matches!(error, LinkError::Busy { .. }), "{error}");
+            race.on_failed(error, of).unwrap();
+            // TCP has not begun.
+            let by_tcp = race.attempts.join_next().await;
+            assert!(by_tcp.is_some_and(|ended| ended.is_err_and(|why| why.is_cancelled())));
+            assert!(race.attempts.is_empty());
+            let ended = race.on_found(found.clone());
+            match found.contains(&at) {
+                true => assert!(matches!(ended, Err(LinkError::Busy { .. })), "{ended:?}"),
+                false => assert_eq!(race.attempts.len(), 2),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn connection_by_a_proxy_is_at_an_address_that_the_name_has_rather_than_where_the_host_was()
+     {
+        let (how, before, now) = (anywhere(), local(1), local(2));
+        let host = host(&how);
+        let mut race = Race::begin(&how.url, &how.route, &how, &host);
+        assert!(is_unknown(race.remote(None)));
+        race.on_reached(vec![before]).unwrap();
+        assert_eq!(race.remote(None), before);
+        race.on_found(vec![now]).unwrap();
+        assert_eq!(race.remote(None), now);
+        assert_eq!(race.remote(Some(before)), before);
     }
 }

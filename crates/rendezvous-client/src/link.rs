@@ -123,6 +123,7 @@ impl Link {
             changes: changes.subscribe(),
             config,
             past: Past::default(),
+            proved_at: None,
             refusal: None,
             credential,
             first_words: first,
@@ -206,6 +207,8 @@ struct Driver {
     changes: Listener,
     config: LinkConfig,
     past: Past,
+    /// Where the host of the connection that there is has proved to be.
+    proved_at: Option<SocketAddr>,
     /// Why a host will not have this peer, while another was still to be asked.
     refusal: Option<LinkError>,
     credential: tokio::sync::watch::Receiver<Credential>,
@@ -230,7 +233,7 @@ impl Driver {
                     let Some(end) = self.converse(connected).await else {
                         return;
                     };
-                    self.past.on_there(Instant::now());
+                    self.past.on_there();
                     self.policy.on_lost(began.elapsed(), end.asked);
                     // One that waited for a pause to pass would be stale.
                     ready = end.by_tcp.filter(|_| matches!(end.error, LinkError::ByTcp));
@@ -452,10 +455,13 @@ impl Driver {
 
     /// This host has said welcome, at that address.
     fn on_welcome(&mut self, at: &HostAt, rendezvous: SocketAddr, over_tcp: bool) {
-        self.past.on_there(Instant::now());
+        self.past.on_there();
         self.hosts.on_up(at, rendezvous.ip());
         self.refusal = None;
-        self.config.route.note_reached(at, rendezvous, over_tcp);
+        self.proved_at = self.config.route.proved_at(at, rendezvous, over_tcp);
+        if let Some(address) = self.proved_at {
+            self.config.route.names().note_reached(at, address);
+        }
         self.config.route.note_nodes(None);
     }
 
@@ -485,10 +491,10 @@ impl Driver {
     fn on_nodes(&mut self, message: FromRendezvous) -> Option<LinkError> {
         match message {
             FromRendezvous::Nodes { own, nodes, relays } => {
-                let before = self.hosts.home().cloned();
                 let known = self.hosts.on_told(own, nodes, relays);
-                if let (Some(before), Some(home)) = (before, self.hosts.home()) {
-                    self.config.route.names().note_other_name(&before, home);
+                // It may have another name than the one by which it was reached.
+                if let (Some(address), Some(home)) = (self.proved_at, self.hosts.home()) {
+                    self.config.route.names().note_reached(home, address);
                 }
                 if known.is_some() {
                     self.config.route.remember(&self.hosts.to_remember());

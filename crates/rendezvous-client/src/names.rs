@@ -150,14 +150,8 @@ impl Names {
         reached.truncate(REACHED);
     }
 
-    /// The host that was reached by one name says that it has another.
-    pub(super) fn note_other_name(&self, at: &HostAt, other: &HostAt) {
-        if let Some(address) = self.reached(at).first() {
-            self.note_reached(other, *address);
-        }
-    }
-
-    fn reached(&self, at: &HostAt) -> Vec<SocketAddr> {
+    /// Where the host was reached, the last first.
+    pub(super) fn reached(&self, at: &HostAt) -> Vec<SocketAddr> {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         let of_this_host = reached.iter().filter(|(of, _)| of == at);
         of_this_host.map(|(_, address)| *address).collect()
@@ -342,8 +336,6 @@ mod tests {
         }
         names.note_reached(&at("a:1"), address(4));
         assert_eq!(names.reached(&at("a:1")), [4, 5, 3].map(address));
-        names.note_other_name(&at("a:1"), &at("b:1"));
-        assert_eq!(names.reached(&at("b:1")), [address(4)]);
         for host in 0..100 {
             names.note_reached(&at(&format!("h{host}:1")), address(1));
         }

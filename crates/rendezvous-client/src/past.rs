@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::LinkError;
 
-/// So long after the rendezvous was there, what answers in its place may be replaced by it again.
+/// So long after another has first answered in its place, a rendezvous that was there may come back.
 const IN_ITS_PLACE: Duration = Duration::from_secs(15 * 60);
 
 /// The shortest pause meanwhile.
@@ -25,8 +25,10 @@ pub(super) struct Past {
     pub(super) needed_tcp: bool,
     /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
     pub(super) was_up: bool,
-    /// When the rendezvous, having said welcome, was last known to be there.
-    was_there: Option<Instant>,
+    /// Whether the rendezvous has said welcome.
+    was_there: bool,
+    /// Since when another answers in its place. That nobody answers says nothing of who will.
+    wrong_since: Option<Instant>,
 }
 
 impl Past {
@@ -37,24 +39,27 @@ impl Past {
     }
 
     /// The rendezvous has said welcome, or a connection on which it had ends now.
-    pub(super) fn on_there(&mut self, now: Instant) {
-        self.was_there = Some(now);
+    pub(super) fn on_there(&mut self) {
+        self.was_there = true;
+        self.wrong_since = None;
     }
 
-    /// The error of an attempt, which is not the last word if the rendezvous was there a while ago.
-    pub(super) fn judge(&self, error: LinkError, now: Instant) -> LinkError {
-        let Some(was_there) = self.was_there else {
-            return error;
-        };
-        let is_recent = now.saturating_duration_since(was_there) < IN_ITS_PLACE;
+    /// The error of an attempt, which is not the last word for a while if the rendezvous was there.
+    pub(super) fn judge(&mut self, error: LinkError, now: Instant) -> LinkError {
         match error {
             LinkError::Version { .. } | LinkError::Identity { .. }
-                if is_recent || error.is_of_time() =>
+                if self.was_there && (error.is_of_time() || self.may_come_back(now)) =>
             {
                 LinkError::ForNow(Box::new(error))
             }
             _ => error,
         }
+    }
+
+    /// Whether the rendezvous may yet take the place of the one that has answered.
+    fn may_come_back(&mut self, now: Instant) -> bool {
+        let since = *self.wrong_since.get_or_insert(now);
+        now.saturating_duration_since(since) < IN_ITS_PLACE
     }
 }
 
@@ -83,39 +88,51 @@ mod tests {
     }
 
     #[test]
-    fn wrong_answer_is_the_last_word_at_a_first_start_and_some_time_after_the_rendezvous_was_there()
-    {
-        let (mut past, now) = (Past::default(), Instant::now());
-        let version = || LinkError::Version {
+    fn wrong_answer_is_the_last_word_at_a_first_start_and_some_time_after_the_first_one() {
+        let now = Instant::now();
+        let version = LinkError::Version {
             authority: "a:1".into(),
         };
-        for error in [version(), identity("unknown issuer")] {
-            past.was_there = None;
+        for error in [version, identity("unknown issuer")] {
+            let mut past = Past::default();
             past.on_connected(false);
             assert!(!past.judge(error.clone(), now).is_passing());
-            past.on_there(now);
-            assert!(past.judge(error.clone(), now).is_passing());
-            let later = now + IN_ITS_PLACE;
-            assert!(!past.judge(error, later).is_passing());
+            past.on_there();
+            // An outage before it does not count.
+            let first = now + 2 * IN_ITS_PLACE;
+            assert!(past.judge(error.clone(), first).is_passing());
+            let last = first + IN_ITS_PLACE;
+            let before = last - Duration::from_secs(1);
+            assert!(past.judge(error.clone(), before).is_passing());
+            assert!(!past.judge(error.clone(), last).is_passing());
+            past.on_there();
+            assert!(past.judge(error, last).is_passing());
         }
     }
 
     #[test]
     fn certificate_that_the_clock_alone_is_against_is_never_the_last_word_once_it_was_good() {
-        let (mut past, now) = (Past::default(), Instant::now());
-        for why in ["certificate expired", "certificate not valid yet"] {
-            past.was_there = None;
+        let now = Instant::now();
+        let mut past = Past::default();
+        let wrong_clock = ["certificate expired", "certificate not valid yet"];
+        for why in wrong_clock {
             assert!(!past.judge(identity(why), now).is_passing());
-            past.on_there(now);
-            let later = now + 10 * IN_ITS_PLACE;
-            assert!(past.judge(identity(why), later).is_passing());
         }
+        past.on_there();
+        let later = now + 10 * IN_ITS_PLACE;
+        for now in [now, later] {
+            for why in wrong_clock {
+                assert!(past.judge(identity(why), now).is_passing());
+            }
+        }
+        // It is no answer of another.
+        assert!(past.judge(identity("unknown issuer"), later).is_passing());
     }
 
     #[test]
     fn what_answers_in_the_place_of_the_rendezvous_is_not_asked_often() {
         let (mut past, now) = (Past::default(), Instant::now());
-        past.on_there(now);
+        past.on_there();
         let error = past.judge(identity("unknown issuer"), now);
         let short = Duration::from_millis(200);
         assert_eq!(pause(&error, short), PAUSE);

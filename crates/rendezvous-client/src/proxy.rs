@@ -128,7 +128,7 @@ impl Proxy {
             .transpose()
     }
 
-    fn parse(name: &'static str, url: &str) -> Result<Self, NotAProxy> {
+    pub(super) fn parse(name: &'static str, url: &str) -> Result<Self, NotAProxy> {
         let malformed = NotAProxy::Malformed(name);
         let rest = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,

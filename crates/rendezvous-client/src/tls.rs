@@ -149,11 +149,22 @@ impl TcpRoute {
         &self.names
     }
 
-    /// The host has answered at this address as itself, unless a proxy has opened the connection: then it is a guess.
-    pub(super) fn note_reached(&self, host: &HostAt, address: SocketAddr, over_tcp: bool) {
-        if !(over_tcp && self.at(host).has_proxy()) {
-            self.names.note_reached(host, address);
-        }
+    /// The address at which the host has answered as itself; none if a proxy has opened the connection, to whichever.
+    pub(super) fn proved_at(
+        &self,
+        host: &HostAt,
+        address: SocketAddr,
+        over_tcp: bool,
+    ) -> Option<SocketAddr> {
+        let is_guessed = over_tcp && self.at(host).has_proxy();
+        (!is_guessed).then_some(address)
+    }
+
+    /// Through this proxy.
+    #[cfg(test)]
+    pub(super) fn by(mut self, proxy: SocketAddr) -> Self {
+        self.proxy = Some(Proxy::parse("HTTPS_PROXY", &proxy.to_string()).unwrap());
+        self
     }
 
     /// With the addresses of hosts from there.

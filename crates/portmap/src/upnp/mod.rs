@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::{Instant, timeout_at};
+
 use self::http::Response;
 use super::{Fault, InsidePort, Mapping, gateway::Gateway, is_public};
 
@@ -23,6 +25,9 @@ const DEVICES: usize = 4;
 
 /// Services of one device that are asked for their address: a DSL modem lists one for each circuit that it could have.
 const CONNECTIONS: usize = 8;
+
+/// How long something better is looked for than what has been found: less than anybody waits who has this asked.
+const LOOKS: Duration = Duration::from_secs(3);
 
 /// What a mapping is called in the gateway's list.
 const DESCRIPTION: &str = "p2pdbg";
@@ -61,39 +66,77 @@ type Found = (Control, Option<Ipv4Addr>);
 /// Looks for a gateway that maps ports, and has a public address if any that is found has one: a router may list a
 /// connection that is not in use before the one that is.
 pub(super) async fn discover(gateway: Gateway) -> Result<Found, Fault> {
+    let mut looking = Looking {
+        local: gateway.local,
+        best: Err(Fault::Silent),
+        until: Instant::now() + LOOKS,
+    };
     let mut search = ssdp::Search::begin(gateway).await?;
-    let mut best: Result<Found, Fault> = Err(Fault::Silent);
     for _ in 0..DEVICES {
-        let Some(location) = search.next().await else {
+        let Some(Some(location)) = looking.in_time(search.next()).await else {
             break;
         };
-        best = better(best, look_at(gateway.local, &location).await);
-        if worth(&best) == Worth::Public {
+        looking.look_at(&location).await;
+        if worth(&looking.best) == Worth::Public {
             break;
         }
     }
-    best
+    looking.best
 }
 
-/// What the device described at `location` has to offer.
-async fn look_at(local: Ipv4Addr, location: &http::Url) -> Result<Found, Fault> {
-    let mut best = Err(Fault::Useless("the device maps no ports".to_owned()));
-    let description = http::get(location).await?;
-    for (service, path) in services_in(location, &description.body) {
-        let control = Control {
-            server: location.server,
-            path,
-            service,
-            local,
-            for_ever_alone: false,
-        };
-        let external = control.external_address().await;
-        best = better(best, external.map(|external| (control, external)));
-        if worth(&best) == Worth::Public {
-            break;
+/// What has been found so far. Whoever waits for it gives up on all of it, so what has been found is not kept from him
+/// for long by others that may never answer.
+struct Looking {
+    local: Ipv4Addr,
+    best: Result<Found, Fault>,
+    /// Until when something better is looked for.
+    until: Instant,
+}
+
+impl Looking {
+    /// What comes of `future`; none if that takes too long while there is something already.
+    async fn in_time<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        match self.best {
+            Ok(_) => timeout_at(self.until, future).await.ok(),
+            Err(_) => Some(future.await),
         }
     }
-    best
+
+    /// Looks at what the device described at `location` has to offer.
+    async fn look_at(&mut self, location: &http::Url) {
+        let services = match self.in_time(http::get(location)).await {
+            Some(Ok(description)) => services_in(location, &description.body),
+            Some(Err(fault)) => return self.add(Err(fault)),
+            None => return,
+        };
+        if services.is_empty() {
+            let fault = Fault::Useless("the device maps no ports".to_owned());
+            return self.add(Err(fault));
+        }
+        for (service, path) in services {
+            let control = Control {
+                server: location.server,
+                path,
+                service,
+                local: self.local,
+                for_ever_alone: false,
+            };
+            let Some(external) = self.in_time(control.external_address()).await else {
+                return;
+            };
+            self.add(external.map(|external| (control, external)));
+            if worth(&self.best) == Worth::Public {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the one of more use, and of equals the one that came first; of two that are of none, why the other is.
+    fn add(&mut self, other: Result<Found, Fault>) {
+        if self.best.is_err() || worth(&other) > worth(&self.best) {
+            self.best = other;
+        }
+    }
 }
 
 /// Of how much use something is that was found.
@@ -114,14 +157,6 @@ fn worth(found: &Result<Found, Fault>) -> Worth {
         Ok((_, Some(ip))) if is_public(*ip) => Worth::Public,
         Ok((_, Some(ip))) if !ip.is_unspecified() => Worth::Inside,
         Ok(_) => Worth::Idle,
-    }
-}
-
-/// The one of more use, and of equals the one that came first; of two that are of none, why the other is.
-fn better(one: Result<Found, Fault>, other: Result<Found, Fault>) -> Result<Found, Fault> {
-    match one.is_err() || worth(&other) > worth(&one) {
-        true => other,
-        false => one,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -54,6 +53,12 @@ fn about(rtt: Duration) -> Duration {
 /// No change of paths is made for less.
 const WORTH_A_CHANGE: Duration = Duration::from_millis(5);
 
+/// Whether a pair has failed, with an address that the peer names no more.
+fn is_over(key: PairKey, pair: &Pair, named: &[PairKey]) -> bool {
+    let is_others = pair.announced && !key.0.is_stream() && !named.contains(&key);
+    is_others && pair.state == State::Failed
+}
+
 /// A check to send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
@@ -94,17 +99,21 @@ impl Checklist {
     }
 
     /// Whether so many more candidates of the peer fit in.
-    pub(crate) fn has_room(&self, more: usize) -> bool {
+    fn has_room(&self, more: usize) -> bool {
         self.usable() + more <= self.most_announced
+    }
+
+    /// Whether what the peer names does not fit in, and more of it would if others were forgotten.
+    pub(crate) fn has_to_forget(&self, named: &[PairKey]) -> bool {
+        let new = named.iter().filter(|key| !self.pairs.contains_key(*key));
+        let mut pairs = self.pairs.iter();
+        !self.has_room(new.count()) && pairs.any(|(key, pair)| is_over(*key, pair, named))
     }
 
     /// Forgets those that failed with addresses which the peer names no more: a host of containers has ever others, and
     /// they would leave no room.
-    pub(crate) fn forget_others(&mut self, named: &[SocketAddr]) {
-        self.pairs.retain(|key, pair| {
-            let is_others = pair.announced && !key.0.is_stream() && !named.contains(&key.1);
-            !(is_others && pair.state == State::Failed)
-        });
+    pub(crate) fn forget_others(&mut self, named: &[PairKey]) {
+        self.pairs.retain(|key, pair| !is_over(*key, pair, named));
     }
 
     /// Adds a pair that an authenticated message revealed. False when there are too many of them already.

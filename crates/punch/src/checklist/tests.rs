@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use super::*;
 
 const PUBLIC: PairKey = (
@@ -184,14 +186,20 @@ fn addresses_that_failed_and_are_named_no_more_make_room_for_new_ones() {
     for n in 0..=255 {
         list.add(bridge(n), Technique::Lan);
     }
-    assert!(!list.has_room(1));
+    let full = list.usable();
+    let new = bridge(255);
+    assert!(list.get(new).is_none(), "there is no room for it");
     list.restart(Instant::now());
-    list.forget_others(&[LAN.1]);
-    assert!(!list.has_room(1), "they are being checked");
+    assert!(!list.has_to_forget(&[LAN, new]), "they are being checked");
+    list.forget_others(&[LAN, new]);
+    assert_eq!(list.usable(), full);
     list.on_valid(Instant::now(), PUBLIC, Duration::ZERO, Length::Short);
     list.stop();
-    list.forget_others(&[LAN.1]);
+    assert!(!list.has_to_forget(&[LAN, bridge(0)]), "it has these");
+    assert!(list.has_to_forget(&[LAN, new]));
+    list.forget_others(&[LAN, new]);
     assert_eq!(list.usable(), 2, "what is named, and what works");
-    list.add(bridge(0), Technique::Lan);
-    assert!(list.get(bridge(0)).is_some());
+    assert!(!list.has_to_forget(&[LAN, new]), "there is room");
+    list.add(new, Technique::Lan);
+    assert!(list.get(new).is_some());
 }

@@ -14,6 +14,7 @@ use crate::{
     Event, Output, SocketId,
     candidate::{self, Candidate},
     pace::{self, Pace},
+    pair::PairKey,
     search::Hints,
     signal::{MAX_SERVERS, Plan, Signal},
     tcp::TcpOffer,
@@ -209,23 +210,19 @@ impl Engine {
             return;
         };
         let most = self.config.budget.peer_candidates;
-        let accepted = candidate::accept(&remote.candidates, &self.host.addresses, most);
-        let named: Vec<SocketAddr> = accepted.iter().map(|c| c.address).collect();
+        let mut accepted = candidate::accept(&remote.candidates, &self.host.addresses, most);
+        let key = |c: &Candidate| (SocketId::for_address(c.address), c.address);
+        accepted.retain(|c| self.host.sockets.contains_key(&key(c).0));
+        let named: Vec<PairKey> = accepted.iter().map(key).collect();
+        let checks = &mut self.attempts.checks;
         // As often as it may begin anew, and have all be forgotten.
-        if !self.attempts.checks.has_room(named.len()) && self.peer.restarts.take(self.now) {
-            self.attempts.checks.forget_others(&named);
+        if checks.has_to_forget(&named) && self.peer.restarts.take(self.now) {
+            checks.forget_others(&named);
         }
-        for candidate in accepted {
-            let socket = SocketId::for_address(candidate.address);
-            if self.host.sockets.contains_key(&socket) {
-                let technique = candidate::technique(candidate, &self.host.addresses);
-                self.attempts
-                    .checks
-                    .add((socket, candidate.address), technique);
-            }
+        for (candidate, key) in accepted.into_iter().zip(named) {
+            checks.add(key, candidate::technique(candidate, &self.host.addresses));
         }
         for (socket, stream) in self.tcp.streams() {
-            let checks = &mut self.attempts.checks;
             checks.add((socket, stream.remote), stream.technique);
         }
         // Beside a path, or between two attempts, an address that is new may lead where the others do not.

@@ -2,6 +2,8 @@
 
 use std::{io, sync::Mutex};
 
+use tokio::io::AsyncReadExt;
+
 use super::*;
 use crate::names::Names;
 
@@ -129,4 +131,62 @@ async fn resolver_that_does_not_answer_is_told_of_where_the_rendezvous_is_not_wh
     };
     assert!(matches!(error, LinkError::Resolve { .. }), "{error}");
     assert!(error.to_string().contains("the resolver does not answer"));
+}
+
+/// An HTTP proxy that leads there, wherever it is asked to.
+async fn proxy_to(address: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(near.read_u8().await?);
+                }
+                let mut far = TcpStream::connect(address).await?;
+                near.write_all(b"HTTP/1.1 200 -\r\n\r\n").await?;
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    at
+}
+
+#[tokio::test]
+async fn node_is_known_by_its_own_name_where_it_was_reached_by_another_unless_a_proxy_led_there() {
+    let authority = authority();
+    let nodes = [node(17), node(23)];
+    let home = Rig::node(&authority, 17, &nodes).await;
+    let address = home.server.addresses()[0];
+    let of_all: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    let (forwarded, _silent, _) = tcp_alone(address).await;
+    for (name, proxy) in [(of_all, Some(proxy_to(address).await)), (forwarded, None)] {
+        let names = Names::default();
+        let at: HostAt = name.to_string().parse().unwrap();
+        // It may have led to another node before.
+        names.note_reached(&at, "127.0.0.1:2".parse().unwrap());
+        let url = url_of(&authority, &[at]);
+        let route = TcpRoute::new(&url).knowing(names.clone());
+        let route = match proxy {
+            Some(proxy) => route.by(proxy),
+            None => route,
+        };
+        let config = LinkConfig {
+            route: route.clone(),
+            url,
+            transports: Transports::Tcp,
+        };
+        let mut link = Link::open(config, Credential::None, &Changes::silent());
+        up(&mut link).await;
+        let told = async {
+            while route.nodes().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(told).await;
+        let expected = proxy.is_none().then_some(name);
+        let reached = names.reached(&nodes[0].at);
+        assert_eq!(reached, Vec::from_iter(expected), "{name}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::{future::Future, pin::pin, task::Poll};
 
-/// What `future` comes to if it need not wait; `None` otherwise. Whoever asks is woken when it could go on, as if it
-/// had been waited for, so it is only for futures that lose nothing by being dropped.
+/// What `future` comes to if it need not wait; `None` otherwise, and then it is dropped: it is for futures that lose
+/// nothing by that. Nothing wakes whoever asks later: it has to ask again by itself.
 pub(super) async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {

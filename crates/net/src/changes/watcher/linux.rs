@@ -414,6 +414,14 @@ mod tests {
         assert_eq!(listener.changed().await, Reason::Network);
     }
 
+    /// Waits until all is told of what was done so far: one change may be told of twice.
+    async fn silence(listener: &mut Listener) {
+        while tokio::time::timeout(NEARBY_GAP + GAP, listener.news())
+            .await
+            .is_ok()
+        {}
+    }
+
     /// Runs this on a host of a lab, of which it is told when something changes.
     fn watching(host: &p2pdbg_natlab::Host, work: impl AsyncFnOnce(Listener) + Send) {
         let run = || {
@@ -495,6 +503,7 @@ mod tests {
                 ("link set c0 up", Some(true)),
                 ("link del c0\nlink del br9", None),
             ] {
+                silence(&mut listener).await;
                 having(commands, "br9", carrier).await;
                 assert_eq!(listener.news().await, Reason::Nearby, "{commands}");
             }
@@ -507,6 +516,7 @@ mod tests {
                 ("link set c0 down", false),
                 ("link set c0 up", true),
             ] {
+                silence(&mut listener).await;
                 having(commands, "br0", Some(carrier)).await;
                 assert_eq!(listener.changed().await, Reason::Network, "{commands}");
             }
