@@ -397,10 +397,10 @@ fn pid_of(process: &Process) -> Result<Pid, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::TcpListener, os::fd::OwnedFd, process::Command};
+    use std::{net::TcpListener, os::fd::OwnedFd, process::Command};
 
     use super::*;
-    use crate::process;
+    use crate::{process, test_programs};
 
     /// Waits until it is seen of a process.
     fn once(child: &std::process::Child, is_so: impl Fn(&Process) -> bool) -> Process {
@@ -450,11 +450,11 @@ mod tests {
         let own = process::find(std::process::id()).unwrap().mapped_files();
         let is_library = |file: &&std::path::PathBuf| file.to_string_lossy().contains("/libgcc_s");
         let library = directory.path().join("libpython3.12.so.1.0");
-        fs::copy(own.iter().find(is_library).unwrap(), &library).unwrap();
+        test_programs::copy(own.iter().find(is_library).unwrap(), &library);
         let embedding = directory.path().join("embedding");
         let uwsgi = directory.path().join("uwsgi");
         for file in [&embedding, &uwsgi] {
-            fs::copy("/bin/sh", file).unwrap();
+            test_programs::copy(Path::new("/bin/sh"), file);
         }
         for (file, preloaded) in [(&embedding, library.as_path()), (&uwsgi, Path::new(""))] {
             let child = Command::new(file)

@@ -187,19 +187,17 @@ pub(super) fn is_being_debugged(process: &Process) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt, process::Child};
+    use std::process::Child;
 
     use super::*;
-    use crate::process;
+    use crate::{process, test_programs};
 
     /// A directory of programs with a Python that says so or not, which runs where `PATH` leads to it alone.
     fn environment(says: u8) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("python3");
         // It is asked with a directory of nobody's, and by its own name.
         let script = format!("#!/bin/sh\ntest \"$PWD\" = / && exit {says}\n");
-        fs::write(&file, script).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        test_programs::write(&directory.path().join("python3"), &script);
         directory
     }
 
