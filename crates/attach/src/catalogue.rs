@@ -192,6 +192,33 @@ mod tests {
     }
 
     #[test]
+    fn program_of_root_that_another_user_has_started_is_not_listed() {
+        if process::user() != Some(0) {
+            return eprintln!("left out: only root starts programs for another user");
+        }
+        let start = |user: &str| {
+            let mut command = std::process::Command::new("setpriv");
+            command
+                .args(["--ruid", user, "sleep", "614"])
+                .spawn()
+                .unwrap()
+        };
+        let mut children = ["12345", "0"].map(start);
+        for child in &children {
+            while process::find(child.id()).unwrap().command_line() != ["sleep", "614"] {
+                std::thread::yield_now();
+            }
+        }
+        let is_listed = |child: &std::process::Child| {
+            let (listed, _) = list(&child.id().to_string());
+            !listed.is_empty()
+        };
+        let listed = children.each_ref().map(is_listed);
+        children.iter_mut().for_each(end);
+        assert_eq!(listed, [false, true]);
+    }
+
+    #[test]
     fn port_of_debugpys_adapter_is_that_of_the_program_which_it_has_a_connection_to() {
         let pair = Pair::new("debugpy");
         let other = Pair::new("database");

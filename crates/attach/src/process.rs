@@ -105,9 +105,11 @@ impl Process {
         u32::try_from(parent).ok().filter(|parent| *parent != 0)
     }
 
-    /// The effective user id; none once it has ended.
+    /// The id of the user who has started it and whose rights it has. None where these are two, as of a setuid program,
+    /// whose words and variables are not those of the user whose rights it has; and none once it has ended.
     pub(crate) fn user(&self) -> Option<u32> {
-        self.0.status().ok().map(|status| status.euid)
+        let status = self.0.status().ok()?;
+        (status.ruid == status.euid).then_some(status.euid)
     }
 
     /// Whether it is this very process.
