@@ -73,12 +73,14 @@ fn tool_for(name: &str, executable: &Path) -> Tool {
     }
 }
 
-fn is_debugger(name: &str, command_line: &[String]) -> bool {
+/// Whether a process is a debugger's own, or p2pdbg.
+pub(crate) fn is_debugger(name: &str, command_line: &[String]) -> bool {
     let has = |part: &str| command_line.iter().any(|word| word.ends_with(part));
     matches!(
         name,
         "gdbserver" | "lldb-server" | "dlv" | "gdb" | "lldb" | "p2pdbg"
     ) || has("debugpy/adapter")
+        || has("debugpy.adapter")
 }
 
 /// What listens on this host, as it was at one moment.

@@ -1,6 +1,7 @@
 //! The Python of a program: which it is, which of this host's has debugpy for it, and what is in the program already.
 
 use std::{
+    collections::HashSet,
     env,
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
 
 use p2pdbg_base::Descriptors;
 use p2pdbg_facts::on_path;
-use p2pdbg_net::listening;
+use p2pdbg_net::listening::{self, ConnectedSocket};
 use p2pdbg_proto::attach::Refusal;
 use tokio::{process::Command, time::timeout};
 
@@ -18,7 +19,9 @@ use super::{
     trust::Trusted,
 };
 use crate::{
-    process::Process,
+    adapters::other_ends,
+    catalogue::is_debugger,
+    process::{self, Process},
     python_name::{is_python, version},
 };
 
@@ -188,7 +191,8 @@ pub(super) fn has_pydevd(process: &Process) -> bool {
     files.iter().any(is_its)
 }
 
-/// Whether a program with pydevd is connected as a debugger's is: over the loopback, to what it has dialled itself.
+/// Whether a program with pydevd is connected as a debugger's is: over the loopback, to what it has dialled itself, if
+/// that leads to an IDE, or cannot be seen from here, as another user's program cannot.
 pub(super) fn is_being_debugged(process: &Process) -> bool {
     let its_own = process.sockets();
     let listening = listening::all();
@@ -199,23 +203,63 @@ pub(super) fn is_being_debugged(process: &Process) -> bool {
         its.any(|socket| socket.address.port() == port)
     };
     let connected = listening::connected();
-    let mut its = connected.iter().filter(|end| its_own.contains(&end.inode));
-    its.any(|end| !listens(end.local.port()))
+    let dialled =
+        |end: &&ConnectedSocket| its_own.contains(&end.inode) && !listens(end.local.port());
+    let dialled: Vec<ConnectedSocket> = connected.iter().filter(dialled).copied().collect();
+    if dialled.is_empty() {
+        return false;
+    }
+    let inodes = dialled.iter().map(|end| end.inode).collect();
+    let others = other_ends(&inodes, connected.iter().copied());
+    let mut seen = HashSet::new();
+    for holder in process::all() {
+        let sockets = holder.sockets();
+        let mut held = others
+            .iter()
+            .filter(|end| sockets.contains(&end.inode))
+            .peekable();
+        if held.peek().is_some() && leads_to_an_ide(&holder) {
+            return true;
+        }
+        seen.extend(held.map(|end| (end.remote, end.local)));
+    }
+    let way = |end: &ConnectedSocket| (end.local, end.remote);
+    let unseen = dialled.iter().map(way).filter(|way| !seen.contains(way));
+    let unseen: Vec<_> = unseen.collect();
+    // One that has ended meanwhile was not looked at in time.
+    let goes_on = |end: &ConnectedSocket| unseen.contains(&way(end));
+    !unseen.is_empty() && listening::connected().iter().any(goes_on)
+}
+
+/// Whether a program that pydevd is connected to may be its IDE, or the way there: debugpy's adapter, a p2pdbg, ssh. Any
+/// other is a database of the debuggee's, say.
+fn leads_to_an_ide(process: &Process) -> bool {
+    let name = process.executable_name().unwrap_or_default();
+    let line = process.command_line();
+    let says = |part: &str| line.iter().any(|word| word.contains(part));
+    let is_ide = name.starts_with("pycharm")
+        || name == "java" && ["com.intellij", "pycharm", "eclipse"].into_iter().any(says);
+    let is_ssh = matches!(name.as_str(), "ssh" | "sshd" | "sshd-session");
+    process.is_self() || is_debugger(&name, &line) || is_ide || is_ssh
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
         fs,
-        os::unix::{
-            fs::{PermissionsExt, chown},
-            process::CommandExt,
+        net::{TcpListener, TcpStream},
+        os::{
+            fd::OwnedFd,
+            unix::{
+                fs::{PermissionsExt, chown},
+                process::CommandExt,
+            },
         },
         process::Child,
     };
 
     use super::*;
-    use crate::{adapters::tests::end, process, test_programs};
+    use crate::{adapters::tests::end, test_programs};
 
     /// An environment with a Python that says so or not, which runs where `PATH` leads to it alone.
     fn environment(says: u8) -> tempfile::TempDir {
@@ -301,6 +345,52 @@ mod tests {
             variables.contains(&("PYTHONPATH", "/one:/three".into())),
             "{variables:?}"
         );
+    }
+
+    /// A program with the accepted end of a connection, and its name.
+    fn holder(name: &str, argument: &str, socket: TcpStream) -> Child {
+        let mut command = std::process::Command::new("sh");
+        let script = "while :; do sleep 1; done # no other program takes its place";
+        let child = command
+            .arg0(name)
+            .args(["-c", script, argument])
+            .stdin(OwnedFd::from(socket))
+            .spawn()
+            .unwrap();
+        while process::find(child.id()).unwrap().command_line().last() != Some(&argument.to_owned())
+        {
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    #[test]
+    fn program_that_has_dialled_a_debuggers_adapter_or_who_cannot_be_seen_is_being_debugged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dial = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let debuggee = |dialled: TcpStream| {
+            let mut command = std::process::Command::new("sleep");
+            let mut child = command
+                .arg("600")
+                .stdin(OwnedFd::from(dialled))
+                .spawn()
+                .unwrap();
+            let is = is_being_debugged(&process::find(child.id()).unwrap());
+            end(&mut child);
+            is
+        };
+        for (argument, expected) in [
+            ("/usr/lib/postgresql", false),
+            ("/venv/debugpy/adapter", true),
+            ("debugpy.adapter", true),
+        ] {
+            let dialled = dial();
+            let mut other = holder("python3", argument, listener.accept().unwrap().0);
+            assert_eq!(debuggee(dialled), expected, "{argument}");
+            end(&mut other);
+        }
+        // Nobody has the other end while it is not accepted.
+        assert!(debuggee(dial()));
     }
 
     #[test]
