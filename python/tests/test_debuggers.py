@@ -171,5 +171,59 @@ class ThePort(unittest.TestCase):
         self.assertEqual(errors.count(told), 1, errors)
 
 
+@unittest.skipUnless(has("debugpy"), "debugpy is not installed")
+class TheTime(unittest.TestCase):
+    def said(self, script: str) -> str:
+        """What a program says where no IDE comes, if it ends."""
+        with listen() as taken:
+            port = taken.getsockname()[1]
+        with program(script, port, "listen") as process:
+            # debugpy's adapter, which stays a while, has the pipe too.
+            self.assertEqual(process.wait(timeout=PATIENCE), 0)
+            return line(process)
+
+    def test_that_is_none_lets_the_program_go_on_each_time(self) -> None:
+        script = "import p2pdbg; print([p2pdbg.wait_for_ide(timeout=0) for _ in range(3)])"
+        self.assertEqual(self.said(script), "[False, False, False]")
+
+    def test_that_is_over_before_debugpy_waits_ends_the_wait_all_the_same(self) -> None:
+        script = """
+import threading, debugpy, p2pdbg
+class Late:
+    def __init__(self, wait):
+        self.wait, self.is_cancelled = wait, threading.Event()
+    def __call__(self):
+        self.is_cancelled.wait()
+        self.wait()
+    def cancel(self):
+        self.is_cancelled.set()
+        self.wait.cancel()
+debugpy.wait_for_client = Late(debugpy.wait_for_client)
+print(p2pdbg.wait_for_ide(timeout=5))
+"""
+        self.assertEqual(self.said(script), "False")
+
+    def test_is_one_for_the_port_and_the_ide(self) -> None:
+        # The port comes free when nearly all of the time is over, or all of it.
+        for over in (999, 1000):
+            script = f"""
+import time, debugpy
+from p2pdbg import _debuggers, wait_for_ide
+class Clock:
+    over = 0
+    sleep = time.sleep
+    def monotonic():
+        return time.monotonic() + Clock.over
+_debuggers.time = Clock
+listen = debugpy.listen
+def late(at):
+    Clock.over = {over}
+    return listen(at)
+debugpy.listen = late
+print(wait_for_ide(timeout=1000))
+"""
+            self.assertEqual(self.said(script), "False", over)
+
+
 if __name__ == "__main__":
     unittest.main()

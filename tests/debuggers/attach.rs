@@ -40,7 +40,12 @@ pub(crate) fn port(said: &str) -> String {
 /// A session whose debuggee's end accepts attaching, with a forward that is for no debugger.
 pub(crate) fn accepting(setting: &Setting) -> Pair {
     let unused = format!("{}:localhost:{}", setting.port(), setting.port());
-    let listener = setting.listener().args(["-L", &unused]).start();
+    accepting_with(setting, ["-L", &unused])
+}
+
+/// The same with this forward.
+pub(crate) fn accepting_with(setting: &Setting, forward: [&str; 2]) -> Pair {
+    let listener = setting.listener().args(forward).start();
     let connector = setting
         .connector_with(&listener.code())
         .args(["--accept-attach"])

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    attach::{accepting, attach, attached, port, program, seen, told},
+    attach::{accepting, accepting_with, attach, attached, port, program, seen, told},
     harness::{Pair, Process, Setting, skip},
     scenario::python,
     script::{Missing, Script, file},
@@ -108,9 +108,10 @@ fn program_that_debugpy_listens_for_is_found_at_its_port_and_its_ide_stays() {
 fn program_whose_debugger_has_gone_to_its_ide_is_refused_and_the_two_stay_together() {
     let Some(python) = python() else { return };
     let setting = Setting::loopback();
-    let pair = accepting(&setting);
-    let own = setting.port();
-    let ide = setting.ide.listen(own);
+    let (own, at_ide) = (setting.port(), setting.port());
+    let pair = accepting_with(&setting, ["-R", &format!("{own}:localhost:{at_ide}")]);
+    pair.connector.forward(own);
+    let ide = setting.ide.listen(at_ide);
     let process = by_debugpy(&setting, &python, "--connect", own);
     // The program does not begin before this IDE says that it may.
     let (mut debugger, _) = ide.accept().unwrap();
@@ -127,19 +128,26 @@ fn program_whose_debugger_has_gone_to_its_ide_is_refused_and_the_two_stay_togeth
     }
 }
 
-/// As kernels of Jupyter do, which begin to listen when a notebook is debugged.
+/// As kernels of Jupyter do, which begin to listen when a notebook is debugged. That it has a database too, which it has
+/// dialled over the loopback as a debugger dials its IDE, is no matter.
 #[test]
 fn debugpy_attaches_to_a_program_that_has_imported_it_and_does_not_listen() {
     let Some(python) = python() else { return };
     let setting = Setting::loopback();
     let pair = accepting(&setting);
     let mut command = setting.debuggee.command(&python);
-    let source = "import sys, runpy, debugpy.server.api; runpy.run_path(sys.argv[1])";
+    let database = setting.port();
+    let listener = setting.debuggee.listen(database);
+    let source = "import sys, runpy, socket, debugpy.server.api\n\
+                  database = socket.create_connection(('127.0.0.1', int(sys.argv[2])))\n\
+                  runpy.run_path(sys.argv[1])";
     command
         .args(["-c", source])
-        .arg(file("programs/endless.py"));
+        .arg(file("programs/endless.py"))
+        .arg(database.to_string());
     let process = Process::start("endless.py", command, &setting.transcript);
     process.line("running");
+    let _database = listener.accept().unwrap();
     attached(&pair, &[&process.id().to_string()]);
     told(&pair, &process, "debugpy");
     assert!(listed_port(&pair, &process).is_some());

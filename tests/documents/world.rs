@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -13,7 +12,7 @@ use p2pdbg_natlab::{Host, Lab, NatKind, TwoNats};
 use p2pdbg_net::listening;
 
 use crate::{
-    harness::{Home, Place, Process, Setting, eventually, skip},
+    harness::{Home, Place, Process, Setting, eventually, skip, write_program},
     pages::Shown,
     rules::How,
 };
@@ -73,8 +72,7 @@ impl World {
             fs::create_dir_all(self.path(folder)).unwrap();
         }
         let reader = self.path("bin/p2pdbg");
-        fs::write(&reader, READER).unwrap();
-        fs::set_permissions(&reader, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&reader, READER);
         let rendezvous =
             Path::new(env!("CARGO_BIN_EXE_p2pdbg")).with_file_name("p2pdbg-rendezvous");
         std::os::unix::fs::symlink(rendezvous, self.path("bin/p2pdbg-rendezvous")).unwrap();

@@ -30,7 +30,7 @@ pub use self::{
     peer::{Peer, PeerCommand, json, session},
     place::{Place, Ports},
     process::Process,
-    programs::{on_ci, rendezvous_program, skip},
+    programs::{on_ci, rendezvous_program, skip, write_program},
     rendezvous::{Rendezvous, RendezvousCommand},
     setting::{Pair, Setting},
     transcript::Transcript,

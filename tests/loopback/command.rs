@@ -12,6 +12,7 @@ use p2pdbg_natlab::Lab;
 use crate::harness::{
     Peer, PeerCommand, Setting,
     traffic::{accept, receive_end, receive_reset, say},
+    write_program,
 };
 
 /// A listener with this forward, and a connector that runs a shell script.
@@ -280,8 +281,7 @@ fn a_script_that_names_nothing_to_run_it_is_run_as_a_shell_would() {
     let listener = setting.listener().args(["-L", &forward]).start();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("run");
-    fs::write(&file, "echo \"$1 $DEBUGGER_MODE\"; exit 5\n").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&file, "echo \"$1 $DEBUGGER_MODE\"; exit 5\n");
     let mut connector = setting
         .connector_with(&listener.code())
         .args(["--".as_ref(), file.as_os_str(), "app".as_ref()])
@@ -392,8 +392,7 @@ fn a_command_that_is_no_program_is_a_126() {
     connector.fails(ErrorCode::CommandNotStarted);
     assert_eq!(connector.exit_status(), 126);
     // A script whose first line names nothing that is there.
-    fs::write(&file, "#!/no/such/python3\n").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&file, "#!/no/such/python3\n");
     let mut connector = setting
         .connector_with(&code)
         .args(["--".as_ref(), file.as_os_str()])

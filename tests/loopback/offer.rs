@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::OnceLock,
@@ -13,7 +13,9 @@ use p2pdbg_events::Event;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::harness::{Home, Place, Process, Rendezvous, RendezvousCommand, Transcript, skip};
+use crate::harness::{
+    Home, Place, Process, Rendezvous, RendezvousCommand, Transcript, skip, write_program,
+};
 
 const SCRIPT: &str = include_str!("../../packaging/offer/run.sh.in");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg");
@@ -204,8 +206,7 @@ fn another_program_than_was_promised_is_not_run() {
     let bare = Bare::with("curl").expect("curl");
     let program = released.offered(&format!("p2pdbg-{}-linux", std::env::consts::ARCH));
     fs::remove_file(&program).unwrap();
-    fs::write(&program, "#!/bin/sh\necho evil\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&program, "#!/bin/sh\necho evil\n");
     let output = bare.run(&line, "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("not the program that was promised"));
@@ -228,8 +229,7 @@ fn host_of_another_processor_is_told_what_there_is() {
     let uname = bare.0.path().join("bin/uname");
     fs::remove_file(&uname).unwrap();
     let script = "#!/bin/sh\n[ \"$1\" = -s ] && echo Linux || echo riscv64\n";
-    fs::write(&uname, script).unwrap();
-    fs::set_permissions(&uname, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&uname, script);
     let output = bare.run(&line.expect("a line"), "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("Linux on riscv64"), "{output:?}");

@@ -73,12 +73,14 @@ fn tool_for(name: &str, executable: &Path) -> Tool {
     }
 }
 
-fn is_debugger(name: &str, command_line: &[String]) -> bool {
+/// Whether a process is a debugger's own, or p2pdbg.
+pub(crate) fn is_debugger(name: &str, command_line: &[String]) -> bool {
     let has = |part: &str| command_line.iter().any(|word| word.ends_with(part));
     matches!(
         name,
         "gdbserver" | "lldb-server" | "dlv" | "gdb" | "lldb" | "p2pdbg"
     ) || has("debugpy/adapter")
+        || has("debugpy.adapter")
 }
 
 /// What listens on this host, as it was at one moment.
@@ -189,6 +191,33 @@ mod tests {
                 .iter()
                 .all(|program| program.pid != std::process::id())
         );
+    }
+
+    #[test]
+    fn program_of_root_that_another_user_has_started_is_not_listed() {
+        if process::user() != Some(0) {
+            return eprintln!("left out: only root starts programs for another user");
+        }
+        let start = |user: &str| {
+            let mut command = std::process::Command::new("setpriv");
+            command
+                .args(["--ruid", user, "sleep", "614"])
+                .spawn()
+                .unwrap()
+        };
+        let mut children = ["12345", "0"].map(start);
+        for child in &children {
+            while process::find(child.id()).unwrap().command_line() != ["sleep", "614"] {
+                std::thread::yield_now();
+            }
+        }
+        let is_listed = |child: &std::process::Child| {
+            let (listed, _) = list(&child.id().to_string());
+            !listed.is_empty()
+        };
+        let listed = children.each_ref().map(is_listed);
+        children.iter_mut().for_each(end);
+        assert_eq!(listed, [false, true]);
     }
 
     #[test]

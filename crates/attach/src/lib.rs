@@ -22,6 +22,8 @@ mod python_name;
 mod service;
 #[cfg(target_os = "linux")]
 mod tcp_nodelay;
+#[cfg(all(test, target_os = "linux"))]
+mod test_programs;
 #[cfg(target_os = "linux")]
 mod tools;
 

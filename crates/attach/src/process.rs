@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs, path::PathBuf};
 
 use p2pdbg_debugger::Preset;
-use procfs::process::{self, FDTarget, MMapPath};
+use procfs::process::{self, FDTarget, MMPermissions, MMapPath, MemoryMap};
 use rustix::process::Signal;
 
 /// The longest word of a command line that is kept, in bytes.
@@ -105,9 +105,11 @@ impl Process {
         u32::try_from(parent).ok().filter(|parent| *parent != 0)
     }
 
-    /// The effective user id; none once it has ended.
+    /// The id of the user who has started it and whose rights it has. None where these are two, as of a setuid program,
+    /// whose words and variables are not those of the user whose rights it has; and none once it has ended.
     pub(crate) fn user(&self) -> Option<u32> {
-        self.0.status().ok().map(|status| status.euid)
+        let status = self.0.status().ok()?;
+        (status.ruid == status.euid).then_some(status.euid)
     }
 
     /// Whether it is this very process.
@@ -134,14 +136,9 @@ impl Process {
         }
     }
 
-    /// The files that it has in its memory, such as its libraries, each once or more often.
-    pub(crate) fn mapped_files(&self) -> Vec<PathBuf> {
-        let maps = self.0.maps().into_iter().flatten();
-        let file = |map: process::MemoryMap| match map.pathname {
-            MMapPath::Path(path) => Some(path),
-            _ => None,
-        };
-        maps.filter_map(file).collect()
+    /// The files whose code it has in its memory, such as its libraries, each once or more often.
+    pub(crate) fn code_files(&self) -> Vec<PathBuf> {
+        code_files(self.0.maps().into_iter().flatten())
     }
 
     /// The name of the executable file; none if it is no text.
@@ -217,8 +214,37 @@ impl Process {
     }
 }
 
+/// The files of which code is in memory. What is only read there is data, and may be anybody's.
+fn code_files(maps: impl Iterator<Item = MemoryMap>) -> Vec<PathBuf> {
+    let is_code = |map: &MemoryMap| map.perms.contains(MMPermissions::EXECUTE);
+    let file = |map: MemoryMap| match map.pathname {
+        MMapPath::Path(path) => Some(path),
+        _ => None,
+    };
+    maps.filter(is_code).filter_map(file).collect()
+}
+
 /// Whether a set of signals, as the kernel shows it, has this one.
 fn is_among(signals: u64, signal: Signal) -> bool {
     let bit = u64::from(signal.as_raw().unsigned_abs()).saturating_sub(1);
     signals >> bit & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use procfs::{FromBufRead, process::MemoryMaps};
+
+    use super::*;
+
+    #[test]
+    fn file_that_is_only_read_in_memory_is_none_of_code() {
+        let maps = "7f00-7f01 r--p 00000000 08:01 11 /env/lib/python3.11/site-packages/a.so\n\
+                    7f01-7f02 r-xp 00001000 08:01 11 /env/lib/python3.11/site-packages/a.so\n\
+                    7f02-7f03 r--p 00000000 08:01 12 /home/somebody/lib/python3/site-packages/data\n\
+                    7f03-7f04 rw-s 00000000 08:01 13 /home/somebody/lib/python3/site-packages/shared\n\
+                    7f04-7f05 r-xp 00000000 00:00 0 [vdso]\n";
+        let maps = MemoryMaps::from_buf_read(maps.as_bytes()).unwrap();
+        let expected = "/env/lib/python3.11/site-packages/a.so";
+        assert_eq!(code_files(maps.into_iter()), [PathBuf::from(expected)]);
+    }
 }

@@ -5,11 +5,11 @@ import * as vscode from 'vscode';
 import { type Configuration, choose, fill, lacks, parseIdeOutput, prepared, refusal } from './fill';
 import { type Host, directoryOf } from './host';
 import { Prompt } from './prompt';
-import type { State } from './state';
+import { type State, isAwaited } from './state';
 import { run } from './tunnel';
 import type { Held, Tunnels } from './tunnels';
 import { BadConfiguration, type Wanted, isAskedFor, keyOf, parseWanted } from './wanted';
-import { failureWords } from './words';
+import { failureWords, progressWords } from './words';
 
 /** Marks a configuration that is done with the tunnel it has. Child sessions inherit it. */
 export const MARK = '__p2pdbg';
@@ -94,7 +94,7 @@ export class Attach implements vscode.DebugConfigurationProvider {
                 this.prompt = prompt;
                 const update = (): void => {
                     progress.report({ message: progressWords(held.state, held.wanted.peer) });
-                    if (held.state.phase === 'code' || held.state.phase === 'waiting') {
+                    if (isAwaited(held.state)) {
                         prompt.update();
                     }
                 };
@@ -206,22 +206,5 @@ export class Attach implements vscode.DebugConfigurationProvider {
     private own(configuration: vscode.DebugConfiguration, folder: vscode.WorkspaceFolder | undefined): Configuration {
         const all = vscode.workspace.getConfiguration('launch', folder).get<Configuration[]>('configurations') ?? [];
         return all.find(one => one['name'] === configuration.name) ?? configuration;
-    }
-}
-
-function progressWords(state: State, peer: string | undefined): string {
-    switch (state.phase) {
-        case 'starting':
-            return 'asking the rendezvous…';
-        case 'code':
-            return `waiting for the debuggee, code ${state.code ?? ''}`;
-        case 'waiting':
-            return `waiting for ${peer ?? 'the debuggee'}`;
-        case 'connected':
-            return `connected with ${state.peer ?? 'the debuggee'}, attaching…`;
-        case 'lost':
-            return `${state.peer ?? 'the debuggee'} is out of reach; waiting for it`;
-        case 'ended':
-            return 'ended';
     }
 }

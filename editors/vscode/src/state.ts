@@ -131,6 +131,11 @@ export function after(state: State, event: TunnelEvent): State {
     }
 }
 
+/** Whether there is something for the debuggee's user to do: a code that is of use, or a command to start. */
+export function isAwaited(state: State): boolean {
+    return ['code', 'waiting'].includes(state.phase) || (state.phase === 'lost' && state.code !== undefined);
+}
+
 function waiting(state: State, what: string, at: string | undefined): State {
     if (what === 'peer') {
         return state.phase === 'starting' ? { ...state, phase: 'waiting' } : state;

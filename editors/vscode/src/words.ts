@@ -43,6 +43,26 @@ export function statusText(state: State): string {
     }
 }
 
+/** What a debug session that is to begin waits for. */
+export function progressWords(state: State, peer: string | undefined): string {
+    switch (state.phase) {
+        case 'starting':
+            return 'asking the rendezvous…';
+        case 'code':
+            return `waiting for the debuggee, code ${state.code ?? ''}`;
+        case 'waiting':
+            return `waiting for ${peer ?? 'the debuggee'}`;
+        case 'connected':
+            return `connected with ${state.peer ?? 'the debuggee'}, attaching…`;
+        case 'lost': {
+            const code = state.code === undefined ? '' : `, or code ${state.code}`;
+            return `${state.peer ?? 'the debuggee'} is out of reach; waiting for it${code}`;
+        }
+        case 'ended':
+            return 'ended';
+    }
+}
+
 /** The status item's tooltip, as plain text. */
 export function tooltip(state: State): string {
     const lines = [

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Lines, parseEvent, parseLine } from '../src/events';
-import { BEGIN, type State, after, forwardFor, running } from '../src/state';
-import { differWords, failureWords, pathWords, plain, statusText, tooltip } from '../src/words';
+import { BEGIN, type State, after, forwardFor, isAwaited, running } from '../src/state';
+import { differWords, failureWords, pathWords, plain, progressWords, statusText, tooltip } from '../src/words';
 
 const tell = (...lines: string[]): State =>
     lines.reduce((state, line) => {
@@ -65,6 +65,16 @@ test('a new code in an outage leaves it one, and is gone with it', () => {
     assert.equal(lost.code, '482913-orbit-lemon-tiger');
     const back = after(lost, { event: 'resumed', gapMs: 5, streams: 1 });
     assert.deepEqual([back.phase, back.code, back.command], ['connected', undefined, undefined]);
+});
+
+test('a new code in an outage is shown to who starts debugging, until the peer is back', () => {
+    const lost = tell(PAIRED, FORWARD, '{"event":"peer_lost","streams":1}');
+    assert.deepEqual([isAwaited(lost), progressWords(lost, 'web-1')], [false, 'web-1 is out of reach; waiting for it']);
+    const offered = after(lost, { event: 'ready', code: '482913-orbit-lemon-tiger', command: 'p2pdbg connect' });
+    assert.ok(isAwaited(offered));
+    assert.equal(progressWords(offered, 'web-1'), 'web-1 is out of reach; waiting for it, or code 482913-orbit-lemon-tiger');
+    assert.ok(!isAwaited(after(offered, { event: 'resumed', gapMs: 5, streams: 1 })));
+    assert.deepEqual([tell(READY), tell(PAIRED), BEGIN].map(isAwaited), [true, false, false]);
 });
 
 test('a session that is over leaves nothing of its own', () => {

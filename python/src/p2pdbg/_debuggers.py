@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from ._endpoint import Endpoint
 from ._ready import global_debugger, ready_within
@@ -24,6 +24,9 @@ _PATIENCE = 10.0
 
 #: Between two tries, in seconds.
 _LOOK = 0.1
+
+#: Between two times that a wait is cancelled, in seconds.
+_AGAIN = 0.05
 
 #: What debugpy says of such a port, on Linux, on others and on Windows.
 _IN_USE = (f"[Errno {errno.EADDRINUSE}]", "in use", "[WinError 10048]")
@@ -55,6 +58,7 @@ class Debugpy:
         self._is_taken = False
 
     def attach(self, where: Endpoint, timeout: float | None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
         # In a process that the debugger has followed, the way to the IDE is the parent's.
         if global_debugger() is None:
             at = (where.host, where.port)
@@ -65,14 +69,15 @@ class Debugpy:
             if not met:
                 return False
         _send_at_once()
-        cancel = threading.Timer(timeout or 0, self._debugpy.wait_for_client.cancel)
-        cancel.daemon = True
-        if timeout is not None:
-            cancel.start()
-        try:
+        if until is None:
             self._debugpy.wait_for_client()
-        finally:
-            cancel.cancel()
+        elif (left := until - time.monotonic()) > 0:
+            end = _End(left, lambda: self._debugpy.wait_for_client.cancel())
+            end.start()
+            try:
+                self._debugpy.wait_for_client()
+            finally:
+                end.stop()
         return self.attached()
 
     def _listen(self, at: tuple[str, int], timeout: float | None) -> bool:
@@ -108,6 +113,37 @@ class Debugpy:
         pydevd.settrace(
             suspend=True, trace_only_current_thread=True, patch_multiprocessing=False, stop_at_frame=frame
         )
+
+
+class _End(threading.Thread):
+    """Ends debugpy's wait for its IDE once its time is over, until it is told to stop.
+
+    A wait can be cancelled from a moment on that cannot be seen from outside: what cancels it is there when it has begun,
+    and before that is missing, or of the wait before. So it is cancelled again and again."""
+
+    def __init__(self, left: float, cancel: Callable[[], object]) -> None:
+        super().__init__(name="p2pdbg", daemon=True)
+        self._left = left
+        self._cancel = cancel
+        self._done = threading.Event()
+        # It is none of the program's threads, for pydevd to trace or to show.
+        self.is_pydev_daemon_thread = True
+        self.pydev_do_not_trace = True
+
+    def run(self) -> None:
+        if self._done.wait(self._left):
+            return
+        while True:
+            # No wait has begun.
+            with contextlib.suppress(RuntimeError):
+                self._cancel()
+            if self._done.wait(_AGAIN):
+                return
+
+    def stop(self) -> None:
+        """Comes back when no later wait can be cancelled by this any more."""
+        self._done.set()
+        self.join()
 
 
 class Pydevd:

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::{
     operator::{ask, ask_json, peer, shut_out},
     program::{ANY, PROGRAM, Running, complaint, run},
-    support::{Peer, Wire, free, soon, state_dir},
+    support::{Peer, Wire, copy_program, free, soon, state_dir, write_program},
 };
 
 /// Two members of a session, with what they send by. The listener has that key, the connector this one or none.
@@ -347,11 +347,9 @@ fn a_first_start_on_a_full_disk_is_refused_with_the_reason_and_the_next_one_work
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn an_upgrade_to_another_version_of_the_state_starts_empty_and_serves() {
-    use std::os::unix::fs::PermissionsExt;
-
     let (state, home) = (state_dir(), state_dir());
     let program = home.path().join("p2pdbg-rendezvous");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(Path::new(PROGRAM), &program);
     let mut running = Running::of_program(&program, state.path(), &ANY);
     let mut listener = running.peer().await;
     let used = listener.listen(None).await.nameplate;
@@ -376,8 +374,7 @@ os.execv("{PROGRAM}", sys.argv)
 "#
     );
     let new = home.path().join("new");
-    fs::write(&new, other).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&new, &other);
     fs::rename(&new, &program).unwrap();
     running.signal(Signal::USR2);
     assert_eq!(running.next_line(), running.first_line);

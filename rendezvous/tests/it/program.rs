@@ -17,7 +17,7 @@ use p2pdbg_proto::{
 use quinn::ConnectionError;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Peer, Wire, free, soon, state_dir};
+use crate::support::{Peer, Wire, copy_program, free, soon, state_dir, write_program};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 
@@ -250,12 +250,11 @@ async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
 async fn program_that_does_not_say_its_version_keeps_the_one_that_runs_from_nothing() {
     let (state, home) = (state_dir(), state_dir());
     let program = home.path().join("p2pdbg-rendezvous");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(Path::new(PROGRAM), &program);
     let running = Running::of_program(&program, state.path(), &ANY);
     let (new, begun) = (home.path().join("new"), home.path().join("begun"));
     let hangs = format!("#!/bin/sh\n: > {}\nexec sleep 1000\n", begun.display());
-    fs::write(&new, hangs).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&new, &hangs);
     fs::rename(&new, &program).unwrap();
     running.signal(Signal::USR2);
     let is_asked = async {

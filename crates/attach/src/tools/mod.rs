@@ -2,6 +2,7 @@
 
 mod python;
 mod run;
+mod trust;
 
 use std::{
     io,
@@ -25,6 +26,7 @@ use tokio::{
 use self::{
     python::{around_python, has_pydevd, has_remote_exec, is_being_debugged, with_debugpy},
     run::{PATIENCE, command, failed, finish, last_words, missing, start},
+    trust::Trusted,
 };
 use crate::{GoesOn, catalogue::Listening, preset, process::Process, ptrace_permission::may_trace};
 
@@ -116,8 +118,7 @@ async fn debugpy(
                    end that session first, or use it";
         return Err(failed(&why));
     }
-    let python = with_debugpy(process, descriptors).await;
-    let python = python.ok_or_else(|| missing("debugpy, in the program's Python"))?;
+    let python = with_debugpy(process, descriptors).await?;
     if !has_remote_exec(process) && on_path("gdb".as_ref()).is_none() {
         return Err(missing(
             "gdb, by which debugpy gets into a Python before 3.14",
@@ -217,7 +218,7 @@ async fn jdwp(process: &Process, descriptors: Descriptors) -> Result<(u16, Runni
     }
     // That of the same Java, if it has one.
     let beside = process.executable().map(|java| java.with_file_name("jcmd"));
-    let beside = beside.filter(|jcmd| jcmd.is_file());
+    let beside = beside.filter(|jcmd| Trusted::with(process).hold(jcmd));
     let jcmd = beside.or_else(|| on_path("jcmd".as_ref()));
     let mut command = command(&jcmd.ok_or_else(|| missing("jcmd, of a JDK"))?);
     command.args([&process.pid().to_string(), "VM.start_java_debugging"]);
@@ -397,10 +398,10 @@ fn pid_of(process: &Process) -> Result<Pid, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::TcpListener, os::fd::OwnedFd, process::Command};
+    use std::{net::TcpListener, os::fd::OwnedFd, process::Command};
 
     use super::*;
-    use crate::process;
+    use crate::{process, test_programs};
 
     /// Waits until it is seen of a process.
     fn once(child: &std::process::Child, is_so: impl Fn(&Process) -> bool) -> Process {
@@ -447,14 +448,14 @@ mod tests {
     #[tokio::test]
     async fn python_inside_another_program_is_refused_with_what_to_do_in_its_code() {
         let directory = tempfile::tempdir().unwrap();
-        let own = process::find(std::process::id()).unwrap().mapped_files();
+        let own = process::find(std::process::id()).unwrap().code_files();
         let is_library = |file: &&std::path::PathBuf| file.to_string_lossy().contains("/libgcc_s");
         let library = directory.path().join("libpython3.12.so.1.0");
-        fs::copy(own.iter().find(is_library).unwrap(), &library).unwrap();
+        test_programs::copy(own.iter().find(is_library).unwrap(), &library);
         let embedding = directory.path().join("embedding");
         let uwsgi = directory.path().join("uwsgi");
         for file in [&embedding, &uwsgi] {
-            fs::copy("/bin/sh", file).unwrap();
+            test_programs::copy(Path::new("/bin/sh"), file);
         }
         for (file, preloaded) in [(&embedding, library.as_path()), (&uwsgi, Path::new(""))] {
             let child = Command::new(file)
@@ -464,7 +465,7 @@ mod tests {
                 .unwrap();
             let name = file.file_name().unwrap().to_str().unwrap();
             let is_there = |process: &Process| {
-                let files = process.mapped_files();
+                let files = process.code_files();
                 process.executable_name().as_deref() == Some(name)
                     && (preloaded == Path::new("") || files.iter().any(|file| file == preloaded))
             };

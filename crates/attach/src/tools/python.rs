@@ -1,20 +1,27 @@
 //! The Python of a program: which it is, which of this host's has debugpy for it, and what is in the program already.
 
 use std::{
+    collections::HashSet,
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use p2pdbg_base::Descriptors;
 use p2pdbg_facts::on_path;
-use p2pdbg_net::listening;
+use p2pdbg_net::listening::{self, ConnectedSocket};
+use p2pdbg_proto::attach::Refusal;
 use tokio::{process::Command, time::timeout};
 
-use super::run::{command, finish};
+use super::{
+    run::{command, finish, missing},
+    trust::Trusted,
+};
 use crate::{
-    process::Process,
+    adapters::other_ends,
+    catalogue::is_debugger,
+    process::{self, Process},
     python_name::{is_python, version},
 };
 
@@ -57,9 +64,16 @@ impl Python {
 }
 
 /// The first Python that has debugpy, of those that may be the program's, and of this host's at last: with the
-/// variables of the program, and if none has it so, without.
-pub(super) async fn with_debugpy(process: &Process, descriptors: Descriptors) -> Option<Python> {
-    let pythons = pythons_of(process);
+/// variables of the program, and if none has it so, without. One that another user can change is not run.
+pub(super) async fn with_debugpy(
+    process: &Process,
+    descriptors: Descriptors,
+) -> Result<Python, Refusal> {
+    let trusted = Trusted::with(process);
+    let (pythons, others): (Vec<_>, Vec<_>) = pythons_of(process)
+        .into_iter()
+        .partition(|file| trusted.hold(file));
+    tracing::debug!(?pythons, ?others, "which Pythons may be the program's");
     let its_own = variables_of(process);
     let mut ways = vec![its_own, Vec::new()];
     ways.dedup();
@@ -70,11 +84,14 @@ pub(super) async fn with_debugpy(process: &Process, descriptors: Descriptors) ->
                 variables: variables.clone(),
             };
             if python.has_debugpy(descriptors).await {
-                return Some(python);
+                return Ok(python);
             }
         }
     }
-    None
+    Err(missing(match others.is_empty() {
+        true => "debugpy, in the program's Python",
+        false => "debugpy, in a Python that no other user can change",
+    }))
 }
 
 /// The variables of a program by which its Python finds packages, as far as they are not those of this process.
@@ -84,14 +101,18 @@ fn variables_of(process: &Process) -> Vec<(&'static str, OsString)> {
     let mut its_own: Vec<_> = its_own
         .filter(|(name, value)| env::var_os(name).as_ref() != Some(value))
         .collect();
-    let directory = process.directory().unwrap_or_default();
     for (_, value) in its_own.iter_mut().filter(|(name, _)| *name == "PYTHONPATH") {
-        let paths = env::split_paths(value).map(|path| directory.join(path));
-        if let Ok(paths) = env::join_paths(paths) {
+        if let Ok(paths) = env::join_paths(absolute(value)) {
             *value = paths;
         }
     }
     its_own
+}
+
+/// The directories of a list that are named as such. Any other was meant where the program was when it looked, and not
+/// where it is now: that may be `/tmp`.
+fn absolute(list: &OsStr) -> impl Iterator<Item = PathBuf> {
+    env::split_paths(list).filter(|path| path.is_absolute())
 }
 
 /// The Pythons that may be the program's, that of its environment first, and one of this host's at last.
@@ -105,12 +126,12 @@ fn pythons_of(process: &Process) -> Vec<PathBuf> {
     };
     let path = process.variable("PATH").unwrap_or_default();
     let along_path = name.into_iter().flat_map(|name| {
-        let directories = env::split_paths(&path).map(|path| directory.join(path));
-        directories.map(|path| path.join(&name)).collect::<Vec<_>>()
+        let files = absolute(&path).map(|path| path.join(&name));
+        files.collect::<Vec<_>>()
     });
     let environment = process.variable("VIRTUAL_ENV");
     let environment = environment.map(|path| PathBuf::from(path).join("bin/python"));
-    let files = process.mapped_files();
+    let files = process.code_files();
     let of_packages = files.iter().filter_map(|file| above_packages(file));
     let here = ["python3", "python"].map(|name| on_path(name.as_ref()));
     let all = with_path
@@ -158,19 +179,20 @@ pub(super) fn around_python(process: &Process) -> Option<String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("libpython3")
     };
-    let has_it = name.starts_with("uwsgi") || process.mapped_files().iter().any(is_library);
+    let has_it = name.starts_with("uwsgi") || process.code_files().iter().any(is_library);
     has_it.then_some(name)
 }
 
 /// Whether the library of pydevd is in a program, which is what debugpy and PyCharm debug with. It may only have been
 /// imported, as kernels of Jupyter do; and pydevd without its compiled parts is not seen.
 pub(super) fn has_pydevd(process: &Process) -> bool {
-    let files = process.mapped_files();
+    let files = process.code_files();
     let is_its = |path: &PathBuf| path.to_string_lossy().contains("pydevd");
     files.iter().any(is_its)
 }
 
-/// Whether a program with pydevd is connected as a debugger's is: over the loopback, to what it has dialled itself.
+/// Whether a program with pydevd is connected as a debugger's is: over the loopback, to what it has dialled itself, if
+/// that leads to an IDE, or cannot be seen from here, as another user's program cannot.
 pub(super) fn is_being_debugged(process: &Process) -> bool {
     let its_own = process.sockets();
     let listening = listening::all();
@@ -181,33 +203,79 @@ pub(super) fn is_being_debugged(process: &Process) -> bool {
         its.any(|socket| socket.address.port() == port)
     };
     let connected = listening::connected();
-    let mut its = connected.iter().filter(|end| its_own.contains(&end.inode));
-    its.any(|end| !listens(end.local.port()))
+    let dialled =
+        |end: &&ConnectedSocket| its_own.contains(&end.inode) && !listens(end.local.port());
+    let dialled: Vec<ConnectedSocket> = connected.iter().filter(dialled).copied().collect();
+    if dialled.is_empty() {
+        return false;
+    }
+    let inodes = dialled.iter().map(|end| end.inode).collect();
+    let others = other_ends(&inodes, connected.iter().copied());
+    let mut seen = HashSet::new();
+    for holder in process::all() {
+        let sockets = holder.sockets();
+        let mut held = others
+            .iter()
+            .filter(|end| sockets.contains(&end.inode))
+            .peekable();
+        if held.peek().is_some() && leads_to_an_ide(&holder) {
+            return true;
+        }
+        seen.extend(held.map(|end| (end.remote, end.local)));
+    }
+    let way = |end: &ConnectedSocket| (end.local, end.remote);
+    let unseen = dialled.iter().map(way).filter(|way| !seen.contains(way));
+    let unseen: Vec<_> = unseen.collect();
+    // One that has ended meanwhile was not looked at in time.
+    let goes_on = |end: &ConnectedSocket| unseen.contains(&way(end));
+    !unseen.is_empty() && listening::connected().iter().any(goes_on)
+}
+
+/// Whether a program that pydevd is connected to may be its IDE, or the way there: debugpy's adapter, a p2pdbg, ssh. Any
+/// other is a database of the debuggee's, say.
+fn leads_to_an_ide(process: &Process) -> bool {
+    let name = process.executable_name().unwrap_or_default();
+    let line = process.command_line();
+    let says = |part: &str| line.iter().any(|word| word.contains(part));
+    let is_ide = name.starts_with("pycharm")
+        || name == "java" && ["com.intellij", "pycharm", "eclipse"].into_iter().any(says);
+    let is_ssh = matches!(name.as_str(), "ssh" | "sshd" | "sshd-session");
+    process.is_self() || is_debugger(&name, &line) || is_ide || is_ssh
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt, process::Child};
+    use std::{
+        fs,
+        net::{TcpListener, TcpStream},
+        os::{
+            fd::OwnedFd,
+            unix::{
+                fs::{PermissionsExt, chown},
+                process::CommandExt,
+            },
+        },
+        process::Child,
+    };
 
     use super::*;
-    use crate::process;
+    use crate::{adapters::tests::end, test_programs};
 
-    /// A directory of programs with a Python that says so or not, which runs where `PATH` leads to it alone.
+    /// An environment with a Python that says so or not, which runs where `PATH` leads to it alone.
     fn environment(says: u8) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("python3");
         // It is asked with a directory of nobody's, and by its own name.
         let script = format!("#!/bin/sh\ntest \"$PWD\" = / && exit {says}\n");
-        fs::write(&file, script).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(directory.path().join("bin")).unwrap();
+        test_programs::write(&directory.path().join("bin/python3"), &script);
         directory
     }
 
-    fn started(path: &Path, name: &str) -> Child {
-        use std::os::unix::process::CommandExt;
+    /// A program that is called so, with a variable and in a directory.
+    fn started(name: &str, (variable, value): (&str, &Path), directory: &Path) -> Child {
         let mut command = std::process::Command::new("/bin/sleep");
-        command.arg0(name).arg("600").env("PATH", path);
-        let child = command.spawn().unwrap();
+        command.arg0(name).arg("600").env(variable, value);
+        let child = command.current_dir(directory).spawn().unwrap();
         let line = || process::find(child.id()).unwrap().command_line();
         while line() != [name, "600"] {
             std::thread::yield_now();
@@ -215,22 +283,114 @@ mod tests {
         child
     }
 
+    /// Whether the environment's Python is the one that is found for a program of this name, `PATH` and directory.
+    async fn is_found(environment: &Path, name: &str, path: &Path, directory: &Path) -> bool {
+        let mut child = started(name, ("PATH", path), directory);
+        let process = process::find(child.id()).unwrap();
+        let found = with_debugpy(&process, Descriptors::default()).await;
+        end(&mut child);
+        found.is_ok_and(|python| python.file == environment.join("bin/python3"))
+    }
+
     #[tokio::test]
     async fn python_that_a_program_was_found_by_on_its_path_is_asked_for_debugpy() {
         let (has, has_not) = (environment(0), environment(1));
-        for (path, name, is_found) in [
+        for (of, name, expected) in [
             (has.path(), "python3", true),
             (has_not.path(), "python3", false),
             (has.path(), "sleep", false),
         ] {
-            let mut child = started(path, name);
-            let process = process::find(child.id()).unwrap();
-            let found = with_debugpy(&process, Descriptors::default()).await;
-            child.kill().unwrap();
-            child.wait().unwrap();
-            let its = found.is_some_and(|python| python.file == path.join("python3"));
-            assert_eq!(its, is_found, "{name} of {path:?}");
+            let found = is_found(of, name, &of.join("bin"), Path::new("/")).await;
+            assert_eq!(found, expected, "{name} of {of:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn python_that_another_user_can_change_is_not_run() {
+        let has = environment(0);
+        let (directory, bin) = (has.path(), has.path().join("bin"));
+        let found = || is_found(directory, "python3", &bin, Path::new("/"));
+        let set_mode = |mode| fs::set_permissions(&bin, fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o777, 0o1777] {
+            set_mode(mode);
+            assert!(!found().await, "{mode:o}");
+        }
+        set_mode(0o755);
+        assert!(found().await);
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("left out: only root gives files away");
+        }
+        for part in [&bin, &bin.join("python3")] {
+            chown(part, Some(12_345), None).unwrap();
+            assert!(!found().await, "{part:?}");
+            chown(part, Some(0), None).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn directory_that_a_programs_path_names_from_where_it_was_is_not_looked_for_where_it_is()
+    {
+        let has = environment(0);
+        let found = is_found(has.path(), "python3", Path::new("bin"), has.path());
+        assert!(!found.await);
+        // An empty entry is the directory itself.
+        let bin = has.path().join("bin");
+        let found = is_found(has.path(), "python3", Path::new(":/nowhere"), &bin);
+        assert!(!found.await);
+        let list = Path::new("/one:two::/three");
+        let mut child = started("python3", ("PYTHONPATH", list), has.path());
+        let variables = variables_of(&process::find(child.id()).unwrap());
+        end(&mut child);
+        assert!(
+            variables.contains(&("PYTHONPATH", "/one:/three".into())),
+            "{variables:?}"
+        );
+    }
+
+    /// A program with the accepted end of a connection, and its name.
+    fn holder(name: &str, argument: &str, socket: TcpStream) -> Child {
+        let mut command = std::process::Command::new("sh");
+        let script = "while :; do sleep 1; done # no other program takes its place";
+        let child = command
+            .arg0(name)
+            .args(["-c", script, argument])
+            .stdin(OwnedFd::from(socket))
+            .spawn()
+            .unwrap();
+        while process::find(child.id()).unwrap().command_line().last() != Some(&argument.to_owned())
+        {
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    #[test]
+    fn program_that_has_dialled_a_debuggers_adapter_or_who_cannot_be_seen_is_being_debugged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dial = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let debuggee = |dialled: TcpStream| {
+            let mut command = std::process::Command::new("sleep");
+            let mut child = command
+                .arg("600")
+                .stdin(OwnedFd::from(dialled))
+                .spawn()
+                .unwrap();
+            let is = is_being_debugged(&process::find(child.id()).unwrap());
+            end(&mut child);
+            is
+        };
+        for (argument, expected) in [
+            ("/usr/lib/postgresql", false),
+            ("/venv/debugpy/adapter", true),
+            ("debugpy.adapter", true),
+        ] {
+            let dialled = dial();
+            let mut other = holder("python3", argument, listener.accept().unwrap().0);
+            assert_eq!(debuggee(dialled), expected, "{argument}");
+            end(&mut other);
+        }
+        // Nobody has the other end while it is not accepted.
+        assert!(debuggee(dial()));
     }
 
     #[test]
