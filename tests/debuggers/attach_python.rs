@@ -128,8 +128,8 @@ fn program_whose_debugger_has_gone_to_its_ide_is_refused_and_the_two_stay_togeth
     }
 }
 
-/// As kernels of Jupyter do, which begin to listen when a notebook is debugged. That it has a database too, which it has
-/// dialled over the loopback as a debugger dials its IDE, is no matter.
+/// As kernels of Jupyter do, which begin to listen when a notebook is debugged. That it has a database too, which it
+/// has dialled over the loopback as a debugger dials its IDE, is no matter.
 #[test]
 fn debugpy_attaches_to_a_program_that_has_imported_it_and_does_not_listen() {
     let Some(python) = python() else { return };

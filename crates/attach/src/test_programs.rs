@@ -1,7 +1,8 @@
 //! Programs that tests make and run at once.
 //!
-//! Another program writes them: a process that another test starts at that moment would have the file open for writing
-//! too, as this process has it, until it becomes what it is to be; and what is open for writing cannot be run (ETXTBSY).
+//! Another program writes them: a process that another test starts at that moment would have the file open for
+//! writing too, as this process has it, until it becomes what it is to be; and what is open for writing cannot be run
+//! (ETXTBSY).
 
 use std::{
     io::Write,

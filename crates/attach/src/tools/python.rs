@@ -231,8 +231,8 @@ pub(super) fn is_being_debugged(process: &Process) -> bool {
     !unseen.is_empty() && listening::connected().iter().any(goes_on)
 }
 
-/// Whether a program that pydevd is connected to may be its IDE, or the way there: debugpy's adapter, a p2pdbg, ssh. Any
-/// other is a database of the debuggee's, say.
+/// Whether a program that pydevd is connected to may be its IDE, or the way there: debugpy's adapter, a p2pdbg, ssh.
+/// Any other is a database of the debuggee's, say.
 fn leads_to_an_ide(process: &Process) -> bool {
     let name = process.executable_name().unwrap_or_default();
     let line = process.command_line();
