@@ -7,7 +7,6 @@ use p2pdbg_ledger::{CarrierHeader, CarrierId, Opened, Receiver, Violation};
 use quinn::RecvStream;
 
 use super::{
-    at_once::at_once,
     local::LocalWriter,
     redial::Redial,
     tap::{Tap, Traffic},
@@ -103,7 +102,25 @@ impl Downlink {
             return std::future::pending().await;
         };
         if !self.unwritten.is_empty() {
-            return self.write(writer).await;
+            let (tap, redial) = (&mut self.tap, &mut self.redial);
+            let taken = |chunk: Bytes| {
+                tap.show(&chunk);
+                // More than is kept cannot be repeated, so a connection that ends has ended.
+                redial.take_if(|redial| !redial.keep(chunk));
+            };
+            return match writer.write(&mut self.unwritten, taken).await {
+                Ok(written) => {
+                    let again = written.min(self.repeated);
+                    self.repeated -= again;
+                    self.traffic.on_received(written - again);
+                    self.receiver.consumed(written - again);
+                    DownlinkEvent::Progress
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the local connection takes no more");
+                    DownlinkEvent::Broken
+                }
+            };
         }
         let mut chunks = [const { Bytes::new() }; CHUNKS];
         let (carrier, read) = self.read(&mut chunks).await;
@@ -119,35 +136,7 @@ impl Downlink {
             // Finished, reset, or lost with its tunnel: the sender knows what it must repeat.
             Ok(None) | Err(_) => self.forget(|known| known.id == carrier),
         }
-        if self.unwritten.is_empty() {
-            return DownlinkEvent::Progress;
-        }
-        // Whoever takes turns waits for it: it does not go around by everything else that may happen to a stream.
-        let written = at_once(self.write(writer)).await;
-        written.unwrap_or(DownlinkEvent::Progress)
-    }
-
-    /// Has the local program take what the ledger has given out, some of it at least. Cancelling it loses nothing.
-    async fn write(&mut self, writer: &mut LocalWriter) -> DownlinkEvent {
-        let (tap, redial) = (&mut self.tap, &mut self.redial);
-        let taken = |chunk: Bytes| {
-            tap.show(&chunk);
-            // More than is kept cannot be repeated, so a connection that ends has ended.
-            redial.take_if(|redial| !redial.keep(chunk));
-        };
-        match writer.write(&mut self.unwritten, taken).await {
-            Ok(written) => {
-                let again = written.min(self.repeated);
-                self.repeated -= again;
-                self.traffic.on_received(written - again);
-                self.receiver.consumed(written - again);
-                DownlinkEvent::Progress
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the local connection takes no more");
-                DownlinkEvent::Broken
-            }
-        }
+        DownlinkEvent::Progress
     }
 
     /// Reads from the first carrier that may be read and has something.

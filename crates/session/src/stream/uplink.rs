@@ -9,7 +9,6 @@ use quinn::{SendStream, VarInt};
 use tokio::io;
 
 use super::{
-    at_once::at_once,
     local::LocalReader,
     tap::{Tap, Traffic},
 };
@@ -97,7 +96,26 @@ impl Uplink {
             Some(_) => self.sender.capacity(),
             None => 0,
         };
-        let write = send(&mut self.sender, &mut self.carriers, &mut self.header);
+        let mut slots: [Bytes; CHUNKS] = Default::default();
+        let mut filled = 0;
+        if !self.header.is_empty() {
+            slots[0] = self.header.clone();
+            filled = 1;
+        }
+        let header = self.header.len();
+        if let Some((_, chunks)) = self.sender.poll_transmit_many(&mut slots[filled..]) {
+            filled += chunks;
+        }
+        let current = self.sender.current();
+        let carrier = self.carriers.iter_mut().find(|c| Some(c.id) == current);
+        let write = async {
+            match carrier {
+                Some(carrier) if filled > 0 => {
+                    carrier.stream.write_chunks(&mut slots[..filled]).await
+                }
+                _ => std::future::pending().await,
+            }
+        };
         let open = async {
             match &mut self.opening {
                 Some((_, opening)) => opening.await,
@@ -110,10 +128,18 @@ impl Uplink {
                 _ => std::future::pending().await,
             }
         };
-        let event = tokio::select! {
+        tokio::select! {
             biased;
-            sent = write => {
-                self.on_sent(sent);
+            written = write => {
+                match (written, current) {
+                    (Ok(written), Some(current)) => {
+                        let of_header = written.bytes.min(header);
+                        self.header.advance(of_header);
+                        self.sender.transmitted(current, written.bytes - of_header);
+                    }
+                    (Err(_), Some(current)) => self.on_carrier_lost(current),
+                    (_, None) => {}
+                }
                 UplinkEvent::Progress
             }
             opened = open => {
@@ -121,20 +147,6 @@ impl Uplink {
                 UplinkEvent::Progress
             }
             read = read => self.on_read(read),
-        };
-        if let UplinkEvent::Read(..) = event {
-            // Whoever takes turns waits for it: it does not go around by everything else that may happen to a stream.
-            let write = send(&mut self.sender, &mut self.carriers, &mut self.header);
-            if let Some(sent) = at_once(write).await {
-                self.on_sent(sent);
-            }
-        }
-        event
-    }
-
-    fn on_sent(&mut self, sent: Result<(), CarrierId>) {
-        if let Err(lost) = sent {
-            self.on_carrier_lost(lost);
         }
     }
 
@@ -234,38 +246,4 @@ impl Uplink {
         self.carriers
             .retain(|c| Some(c.id) == current || sender.depends_on(c.id));
     }
-}
-
-/// Has QUIC take what is due on the current carrier, and waits until it has taken some of it: for ever if nothing is
-/// due. Cancelling it loses nothing.
-///
-/// # Errors
-/// The carrier, if it is lost.
-async fn send(
-    sender: &mut Sender,
-    carriers: &mut [Carrier],
-    header: &mut Bytes,
-) -> Result<(), CarrierId> {
-    let mut slots: [Bytes; CHUNKS] = Default::default();
-    let mut filled = 0;
-    if !header.is_empty() {
-        slots[0] = header.clone();
-        filled = 1;
-    }
-    if let Some((_, chunks)) = sender.poll_transmit_many(&mut slots[filled..]) {
-        filled += chunks;
-    }
-    let current = sender.current();
-    let Some(carrier) = carriers.iter_mut().find(|c| Some(c.id) == current) else {
-        return std::future::pending().await;
-    };
-    if filled == 0 {
-        return std::future::pending().await;
-    }
-    let written = carrier.stream.write_chunks(&mut slots[..filled]).await;
-    let written = written.map_err(|_| carrier.id)?;
-    let of_header = written.bytes.min(header.len());
-    header.advance(of_header);
-    sender.transmitted(carrier.id, written.bytes - of_header);
-    Ok(())
 }
