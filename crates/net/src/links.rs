@@ -103,10 +103,7 @@ mod linux {
     use std::{collections::HashMap, io};
 
     use super::{LOOPBACK, Link};
-    use crate::netlink::{ask, attributes, question_for_all, word};
-
-    const RTM_NEWLINK: u16 = 16;
-    const RTM_GETLINK: u16 = 18;
+    use crate::netlink::{LINK, RTM_GETLINK, RTM_NEWLINK, ask, attributes, question_for_all, word};
 
     // Flags (`linux/if.h`).
     const IFF_UP: u32 = 0x1;
@@ -121,12 +118,9 @@ mod linux {
     const IFLA_INFO_SLAVE_KIND: u16 = 4;
     const IFLA_LINK_NETNSID: u16 = 37;
 
-    /// The size of a `struct ifinfomsg`.
-    const INFO: usize = 16;
-
     pub(super) fn read() -> io::Result<HashMap<u32, Link>> {
         let mut links = HashMap::new();
-        ask(&question_for_all(RTM_GETLINK, &[0; INFO]), |kind, body| {
+        ask(&question_for_all(RTM_GETLINK, &[0; LINK]), |kind, body| {
             if let Some((index, link)) = (kind == RTM_NEWLINK).then(|| link(body)).flatten() {
                 links.insert(index, link);
             }
@@ -146,7 +140,7 @@ mod linux {
             link.kind = LOOPBACK.to_owned();
         }
         let mut is_elsewhere = false;
-        for (kind, value) in attributes(body.get(INFO..)?) {
+        for (kind, value) in attributes(body.get(LINK..)?) {
             match kind {
                 IFLA_LINK => link.lower = word(value, 0).filter(|lower| *lower != index),
                 IFLA_MASTER => link.master = word(value, 0),

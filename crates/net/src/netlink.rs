@@ -5,7 +5,14 @@ use std::io;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// The size of a message's header (`struct nlmsghdr`).
-pub(crate) const HEADER: usize = 16;
+const HEADER: usize = 16;
+
+/// A link that is, and the question for one.
+pub(crate) const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_GETLINK: u16 = 18;
+
+/// The size of what is told of a link before its attributes (`struct ifinfomsg`).
+pub(crate) const LINK: usize = 16;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;

@@ -25,8 +25,10 @@ use crate::{
     changes::{Changes, Reason},
     interfaces,
     links::Links,
-    netlink::{ask, attribute, attributes, question, question_for_all, split, word},
-    route,
+    netlink::{
+        LINK, RTM_GETLINK, RTM_NEWLINK, ask, attribute, attributes, question, question_for_all,
+        split, word,
+    },
 };
 
 /// News that come within this time are of one change.
@@ -41,9 +43,7 @@ const NEARBY_GAP: Duration = Duration::from_secs(2);
 /// Links, IPv4 and IPv6 addresses, IPv4 and IPv6 routes (`RTMGRP_*` in `linux/rtnetlink.h`).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100 | 0x40 | 0x400;
 
-const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 
@@ -51,6 +51,7 @@ const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
 const RTA_VIA: u16 = 18;
 
 // Families of addresses, as routes name them.
@@ -69,7 +70,7 @@ pub(super) async fn watch(changes: &Changes) -> io::Result<Infallible> {
     socket.set_non_blocking(true)?;
     socket.bind(&SocketAddr::new(0, GROUPS))?;
     socket.send_to(
-        &question_for_all(RTM_GETLINK, &[0; 16]),
+        &question_for_all(RTM_GETLINK, &[0; LINK]),
         &SocketAddr::new(0, 0),
         0,
     )?;
@@ -261,8 +262,8 @@ impl Picture {
 /// The way to an address.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Route {
-    /// The address that this host sends from.
-    source: Option<IpAddr>,
+    /// The address that this host sends from, as the kernel names it.
+    source: Vec<u8>,
     /// The index of the interface.
     link: Option<u32>,
     /// The gateway, as the kernel names it.
@@ -271,10 +272,7 @@ struct Route {
 
 impl Route {
     fn towards(to: IpAddr) -> Self {
-        let mut route = Self {
-            source: route::source_towards((to, 9).into()),
-            ..Self::default()
-        };
+        let mut route = Self::default();
         let (family, octets) = match to {
             IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
             IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
@@ -298,6 +296,7 @@ impl Route {
             match kind {
                 RTA_OIF => self.link = word(value, 0),
                 RTA_GATEWAY | RTA_VIA => self.gateway = value.to_vec(),
+                RTA_PREFSRC => self.source = value.to_vec(),
                 _ => {}
             }
         }
@@ -307,23 +306,14 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{changes::Listener, netlink::HEADER};
-
-    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        let mut bytes = (HEADER as u32 + body.len() as u32).to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend([0; 10]);
-        bytes.extend(body);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::changes::Listener;
 
     fn link(index: u32, running: bool) -> Vec<u8> {
-        let mut body = vec![0; 16];
+        let mut body = vec![0; LINK];
         body[4..8].copy_from_slice(&index.to_ne_bytes());
         let flags = if running { IFF_RUNNING | 1 } else { 1 };
         body[8..12].copy_from_slice(&flags.to_ne_bytes());
-        message(RTM_NEWLINK, &body)
+        question(RTM_NEWLINK, &body)
     }
 
     #[test]
@@ -365,7 +355,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_is_passed_over() {
         let mut view = View::default();
-        let whole = [link(1, true), message(RTM_NEWROUTE, &[2])].concat();
+        let whole = [link(1, true), question(RTM_NEWROUTE, &[2])].concat();
         for length in 1..whole.len() {
             assert_eq!(view.read(&whole[..length]), News::Nothing, "{length}");
         }
