@@ -1,19 +1,16 @@
 //! TCP to the rendezvous through a proxy: reaching the proxy itself, at whichever of its addresses answers.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::atomic::Ordering, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::atomic::Ordering};
 
 use p2pdbg_base::Untrusted;
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
 use super::{
     LinkError,
-    names::{Addresses, Batch, REACHED_AFTER},
+    names::{Addresses, Batch, REACHED_AFTER, STAGGER},
     proxy::{Proxy, Refused},
     tls::{TcpRoute, set_up},
 };
-
-/// The next address is tried this much later (RFC 8305 section 5): the system gives one that is dead minutes.
-const STAGGER: Duration = Duration::from_millis(250);
 
 impl TcpRoute {
     /// A connection that the proxy has opened to that authority.
@@ -88,7 +85,7 @@ async fn connect_any(mut addresses: Addresses) -> Result<(TcpStream, SocketAddr)
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, time::Duration};
 
     use p2pdbg_proto::url::HostAt;
     use tokio::net::{TcpListener, TcpSocket};

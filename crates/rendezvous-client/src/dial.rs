@@ -22,13 +22,10 @@ use super::{
     LinkError,
     allowed_addresses::AllowedAddresses,
     connection::{Carrier, Connection},
-    names::{Batch, NO_ANSWER},
+    names::{Batch, NO_ANSWER, STAGGER},
     quic,
     tls::{HANDSHAKE, TcpRoute},
 };
-
-/// The next address is tried this much later (RFC 8305 section 5).
-const STAGGER: Duration = Duration::from_millis(250);
 
 /// An address that stands for none (RFC 7600): that of a rendezvous that only the proxy can resolve.
 const UNKNOWN: [u8; 4] = [192, 0, 0, 8];

@@ -330,10 +330,8 @@ impl Driver {
             Plan::InOrder(hosts, stagger) => (hosts, stagger),
             Plan::Nearest(hosts, stagger) => {
                 let named = self.hosts.named_alone();
-                (
-                    nearest_first(hosts, named, &allowed, route.ways()).await,
-                    stagger,
-                )
+                let hosts = nearest_first(hosts, named, &allowed, &route.ways()).await;
+                (hosts, stagger)
             }
         };
         let dialling = Dialling {

@@ -43,11 +43,11 @@ const FOR_RELAYS: Patience = Patience {
 };
 
 /// How hosts are found and asked.
-#[derive(Clone, Copy)]
-pub(super) struct Ways<'a> {
-    pub(super) names: &'a Names,
+#[derive(Clone)]
+pub(super) struct Ways {
+    pub(super) names: Names,
     /// How they are reached if they have IPv4 and this host has not.
-    pub(super) nat64: &'a Nat64,
+    pub(super) nat64: Nat64,
     /// The address that sockets are bound to.
     pub(super) local: Option<IpAddr>,
 }
@@ -62,19 +62,13 @@ pub(super) async fn nearest_first(
     hosts: Vec<HostAt>,
     named: Option<&HostAt>,
     allowed: &AllowedAddresses,
-    ways: Ways<'_>,
+    ways: &Ways,
 ) -> Vec<HostAt> {
     let mut asked = JoinSet::new();
     for (index, host) in hosts.iter().cloned().enumerate() {
-        let (allowed, names, nat64) = (allowed.clone(), ways.names.clone(), ways.nat64.clone());
-        let local = ways.local;
+        let (allowed, ways) = (allowed.clone(), ways.clone());
         asked.spawn(async move {
-            let ways = Ways {
-                names: &names,
-                nat64: &nat64,
-                local,
-            };
-            let away = distance(&host, &allowed, ways, FOR_A_HOME).await?;
+            let away = distance(&host, &allowed, &ways, FOR_A_HOME).await?;
             Some((index, away.1))
         });
     }
@@ -107,23 +101,17 @@ const ASKED: usize = 3;
 pub(super) async fn distances(
     nodes: Vec<Node>,
     allowed: &AllowedAddresses,
-    ways: Ways<'_>,
+    ways: &Ways,
 ) -> Vec<NodeAway> {
     let mut asked = JoinSet::new();
     for Node { number, at } in nodes {
-        let (allowed, names, nat64) = (allowed.clone(), ways.names.clone(), ways.nat64.clone());
-        let local = ways.local;
+        let (allowed, ways) = (allowed.clone(), ways.clone());
         asked.spawn(async move {
-            let ways = Ways {
-                names: &names,
-                nat64: &nat64,
-                local,
-            };
-            let (address, first) = distance(&at, &allowed, ways, FOR_RELAYS).await?;
+            let (address, first) = distance(&at, &allowed, &ways, FOR_RELAYS).await?;
             let mut rtt = first;
-            let target = nat64.target(address).await;
+            let target = ways.nat64.target(address).await;
             for _ in 1..ASKED {
-                if let Some(again) = ask(target, local, FOR_RELAYS).await {
+                if let Some(again) = ask(target, ways.local, FOR_RELAYS).await {
                     rtt = rtt.min(again);
                 }
             }
@@ -170,7 +158,7 @@ fn order(
 async fn distance(
     host: &HostAt,
     allowed: &AllowedAddresses,
-    ways: Ways<'_>,
+    ways: &Ways,
     patience: Patience,
 ) -> Option<(SocketAddr, Duration)> {
     let found = ways.names.found(host).await.into_iter();
@@ -254,11 +242,11 @@ mod tests {
         let host: HostAt = format!("localhost:{port}").parse().unwrap();
         let ask = async |allowed: AllowedAddresses| {
             let ways = Ways {
-                names: &Names::default(),
-                nat64: &Nat64::default(),
+                names: Names::default(),
+                nat64: Nat64::default(),
                 local: None,
             };
-            distance(&host, &allowed, ways, FOR_A_HOME).await
+            distance(&host, &allowed, &ways, FOR_A_HOME).await
         };
         assert_eq!(ask(AllowedAddresses::default()).await, None);
         ask(AllowedAddresses::anywhere([host.clone()])).await;

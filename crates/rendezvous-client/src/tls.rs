@@ -175,10 +175,10 @@ impl TcpRoute {
     }
 
     /// How hosts are asked for their distance.
-    pub(super) fn ways(&self) -> Ways<'_> {
+    pub(super) fn ways(&self) -> Ways {
         Ways {
-            names: &self.names,
-            nat64: &self.nat64,
+            names: self.names.clone(),
+            nat64: self.nat64.clone(),
             local: self.local,
         }
     }
@@ -230,7 +230,7 @@ impl TcpRoute {
         match self.nodes() {
             Some(Nodes {
                 relays, allowed, ..
-            }) => distances(relays, &allowed, self.ways()).await,
+            }) => distances(relays, &allowed, &self.ways()).await,
             None => Vec::new(),
         }
     }
