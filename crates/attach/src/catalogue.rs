@@ -40,12 +40,11 @@ fn is_meant(process: &Process, meant: &str) -> bool {
 /// A process as it is listed, unless it is the kernel's, a debugger, or gone.
 fn program(process: &Process, listening: &Listening) -> Option<Program> {
     let command_line = process.command_line();
-    let executable = process.executable()?;
-    let name = executable.file_name()?.to_str()?;
-    if command_line.is_empty() || is_debugger(name, &command_line) {
+    let name = process.executable_name()?;
+    if command_line.is_empty() || is_debugger(&name, &command_line) {
         return None;
     }
-    let tool = tool_for(name, &process.executable_link());
+    let tool = tool_for(&name, &process.executable_link());
     let preset = preset(tool);
     let port = listening.port_of(process, preset);
     Some(Program {
