@@ -178,8 +178,8 @@ impl Membership {
         #[cfg(feature = "cluster")]
         if let Some((task, keys)) = self.task {
             let state = task.state();
-            let (line, serving) = task.open();
-            hub.ask_through(line, nodes.len());
+            let (handle, serving) = task.open();
+            hub.ask_through(handle, nodes.len());
             aside.spawn(serving);
             return Attended {
                 nodes: Nodes::new(own, nodes, Some(state)),

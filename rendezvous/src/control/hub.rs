@@ -55,8 +55,8 @@ pub(crate) struct Hub {
     datapath: mpsc::Sender<Command>,
     tallies: Arc<Tallies>,
     self_check: SelfCheck,
-    /// To the store's task of the directory, at a node of several that have one.
-    line: Option<StoreHandle>,
+    /// By which the store's task is asked, at a node of several that have a store.
+    store: Option<StoreHandle>,
 }
 
 impl Hub {
@@ -81,14 +81,14 @@ impl Hub {
             datapath,
             tallies,
             self_check,
-            line: None,
+            store: None,
         }
     }
 
-    /// Asks the directory of so many nodes through this line; without one it is asked for nothing.
+    /// Asks the store of so many nodes by this; without one it is asked for nothing.
     #[cfg(feature = "cluster")]
-    pub(crate) fn ask_through(&mut self, line: StoreHandle, nodes: usize) {
-        self.line = Some(line);
+    pub(crate) fn ask_through(&mut self, store: StoreHandle, nodes: usize) {
+        self.store = Some(store);
         self.book.share_with(nodes);
     }
 
@@ -117,7 +117,7 @@ impl Hub {
                     self.usage.write_down(self.book.used());
                     Vec::new()
                 }
-                found = StoreHandle::next(&mut self.line) => match found {
+                found = StoreHandle::next(&mut self.store) => match found {
                     Found::Keys(ring) => self.set_keys(*ring),
                     Found::Parts(shares) => {
                         self.book.on_parts(now().instant, shares.clone());
@@ -208,13 +208,13 @@ impl Hub {
 
     /// Says what keys use of the limits that nodes share.
     fn say_uses(&mut self) {
-        let Some(line) = &mut self.line else {
+        let Some(store) = &mut self.store else {
             return;
         };
         if let Some(limits) = self.registry.uses(now().instant, &self.book.wants()) {
             let relayed = self.book.relayed();
             let heard = self.registry.heard_parts();
-            line.ask(Ask::Uses(Uses {
+            store.ask(Ask::Uses(Uses {
                 limits,
                 relayed,
                 heard,
@@ -287,8 +287,8 @@ impl Hub {
                     effects.extend(self.registry.on_lost(now(), id, false));
                 }
                 Effect::Ask(ask) => {
-                    if let Some(line) = &mut self.line {
-                        line.ask(ask);
+                    if let Some(store) = &mut self.store {
+                        store.ask(ask);
                     }
                 }
                 // The datapath never waits for the hub, so this cannot wait for ever.

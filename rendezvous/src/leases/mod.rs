@@ -1,5 +1,5 @@
 //! How much of a key's limits each of several nodes may give away: a part of each, on *lease* from a table that they
-//! share by the store. No I/O and no clock: the [task](crate::directory) carries the table.
+//! share by the store. No I/O and no clock: the [store's task](crate::cluster_store) carries the table.
 //!
 //! A node enters in the table what it needs of each limit, and what it would like to have at hand, and is granted
 //! a part; all parts of those that renew theirs are no more than the limit. It renews every second. Nodes share no

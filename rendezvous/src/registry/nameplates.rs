@@ -242,7 +242,9 @@ impl Nameplates {
         for (_, nameplate) in &expired {
             self.end(now, *nameplate, End::Expired);
         }
-        while { self.in_order.first_key_value() }.is_some_and(|((until, _), _)| *until <= now) {
+        while let Some(((until, _), _)) = self.in_order.first_key_value()
+            && *until <= now
+        {
             self.forget_first();
         }
         expired

@@ -1,5 +1,5 @@
 //! What a node makes of its own copy of the shared keys and of the store's, and how far it relies on its own while the
-//! store is away. No I/O: the [task](crate::directory) asks the store and writes the file.
+//! store is away. No I/O: the [store's task](crate::cluster_store) asks the store and writes the file.
 
 use std::time::Duration;
 
