@@ -21,6 +21,7 @@ mod rendezvous;
 mod setting;
 pub mod traffic;
 mod transcript;
+mod written_programs;
 
 pub use self::{
     clock::{PATIENCE, eventually},
@@ -30,8 +31,9 @@ pub use self::{
     peer::{Peer, PeerCommand, json, session},
     place::{Place, Ports},
     process::Process,
-    programs::{on_ci, rendezvous_program, skip, write_program},
+    programs::{on_ci, rendezvous_program, skip},
     rendezvous::{Rendezvous, RendezvousCommand},
     setting::{Pair, Setting},
     transcript::Transcript,
+    written_programs::write_program,
 };

@@ -1,9 +1,8 @@
 //! The programs under test, and what a test does that lacks something.
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::OnceLock,
     time::SystemTime,
 };
@@ -14,18 +13,6 @@ pub const P2PDBG: &str = env!("CARGO_BIN_EXE_p2pdbg");
 /// Whether nothing may be skipped.
 pub fn on_ci() -> bool {
     std::env::var("CI").is_ok_and(|ci| ci == "true")
-}
-
-/// Makes a program of a script. Another program writes it: a process that another test starts at that moment would
-/// have the file open for writing too, and so it could not be run (ETXTBSY).
-pub fn write_program(to: &Path, script: &str) {
-    let mut install = Command::new("install");
-    install.args(["-m", "755", "/dev/stdin"]).arg(to);
-    let mut install = install.stdin(Stdio::piped()).spawn().unwrap();
-    let mut input = install.stdin.take().unwrap();
-    input.write_all(script.as_bytes()).unwrap();
-    drop(input);
-    assert!(install.wait().unwrap().success(), "{}", to.display());
 }
 
 /// Says why a test is skipped.

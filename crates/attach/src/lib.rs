@@ -22,10 +22,11 @@ mod python_name;
 mod service;
 #[cfg(target_os = "linux")]
 mod tcp_nodelay;
-#[cfg(all(test, target_os = "linux"))]
-mod test_programs;
 #[cfg(target_os = "linux")]
 mod tools;
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../../../tests/harness/written_programs.rs"]
+mod written_programs;
 
 use std::pin::Pin;
 

@@ -78,7 +78,7 @@ mod tests {
     use p2pdbg_net::listening;
 
     use super::*;
-    use crate::{process, test_programs};
+    use crate::{process, written_programs::copy_program};
 
     /// A process that has a listening socket as its standard input, and calls itself `name`.
     fn start(name: &str, listener: TcpListener, variable: (&str, &str)) -> std::process::Child {
@@ -134,7 +134,7 @@ mod tests {
         let node = directory.path().join("node");
         // Of a system whose tools are one file it looks at the name that it is called by.
         let shell = std::fs::canonicalize("/bin/sh").unwrap();
-        test_programs::copy(&shell, &node);
+        copy_program(&shell, &node);
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         use std::os::unix::process::CommandExt;

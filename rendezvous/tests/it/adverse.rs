@@ -13,7 +13,8 @@ use rustix::process::Signal;
 use crate::{
     operator::{ask, ask_json, peer, shut_out},
     program::{ANY, PROGRAM, Running, complaint, run},
-    support::{Peer, Wire, copy_program, free, soon, state_dir, write_program},
+    support::{Peer, Wire, free, soon, state_dir},
+    written_programs::{copy_program, write_program},
 };
 
 /// Two members of a session, with what they send by. The listener has that key, the connector this one or none.

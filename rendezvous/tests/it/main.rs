@@ -26,3 +26,6 @@ mod tcp;
 mod web;
 mod wide_networks;
 mod wildcard;
+#[cfg(unix)]
+#[path = "../../../tests/harness/written_programs.rs"]
+mod written_programs;

@@ -17,7 +17,10 @@ use p2pdbg_proto::{
 use quinn::ConnectionError;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Peer, Wire, copy_program, free, soon, state_dir, write_program};
+use crate::{
+    support::{Peer, Wire, free, soon, state_dir},
+    written_programs::{copy_program, write_program},
+};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_p2pdbg-rendezvous");
 

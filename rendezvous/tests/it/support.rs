@@ -1,11 +1,5 @@
 //! A rendezvous to test, and a peer that says what it is told to say.
 
-#[cfg(unix)]
-use std::{
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-};
 use std::{
     net::SocketAddr,
     sync::{
@@ -164,33 +158,6 @@ pub(crate) fn state_dir() -> TempDir {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
     builder.tempdir().expect("a temporary directory")
-}
-
-/// Makes a copy of a program that is run at once. Another program writes it: a process that another test starts at that
-/// moment would have the file open for writing too, and so it could not be run (ETXTBSY).
-#[cfg(unix)]
-pub(crate) fn copy_program(from: &Path, to: &Path) {
-    let install = install().arg(from).arg(to).status();
-    assert!(install.unwrap().success(), "{}", to.display());
-}
-
-/// Makes a program of a script, in the same way.
-#[cfg(unix)]
-pub(crate) fn write_program(to: &Path, script: &str) {
-    let mut install = install();
-    let install = install.arg("/dev/stdin").arg(to).stdin(Stdio::piped());
-    let mut install = install.spawn().unwrap();
-    let mut input = install.stdin.take().unwrap();
-    input.write_all(script.as_bytes()).unwrap();
-    drop(input);
-    assert!(install.wait().unwrap().success(), "{}", to.display());
-}
-
-#[cfg(unix)]
-fn install() -> Command {
-    let mut install = Command::new("install");
-    install.args(["-m", "755"]);
-    install
 }
 
 /// An address that is free over TCP and over UDP, at a port that the operating system gives to no socket that asks for

@@ -401,7 +401,7 @@ mod tests {
     use std::{net::TcpListener, os::fd::OwnedFd, process::Command};
 
     use super::*;
-    use crate::{process, test_programs};
+    use crate::{process, written_programs::copy_program};
 
     /// Waits until it is seen of a process.
     fn once(child: &std::process::Child, is_so: impl Fn(&Process) -> bool) -> Process {
@@ -451,11 +451,11 @@ mod tests {
         let own = process::find(std::process::id()).unwrap().code_files();
         let is_library = |file: &&std::path::PathBuf| file.to_string_lossy().contains("/libgcc_s");
         let library = directory.path().join("libpython3.12.so.1.0");
-        test_programs::copy(own.iter().find(is_library).unwrap(), &library);
+        copy_program(own.iter().find(is_library).unwrap(), &library);
         let embedding = directory.path().join("embedding");
         let uwsgi = directory.path().join("uwsgi");
         for file in [&embedding, &uwsgi] {
-            test_programs::copy(Path::new("/bin/sh"), file);
+            copy_program(Path::new("/bin/sh"), file);
         }
         for (file, preloaded) in [(&embedding, library.as_path()), (&uwsgi, Path::new(""))] {
             let child = Command::new(file)

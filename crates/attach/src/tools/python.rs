@@ -259,7 +259,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{adapters::tests::end, test_programs};
+    use crate::{adapters::tests::end, written_programs::write_program};
 
     /// An environment with a Python that says so or not, which runs where `PATH` leads to it alone.
     fn environment(says: u8) -> tempfile::TempDir {
@@ -267,7 +267,7 @@ mod tests {
         // It is asked with a directory of nobody's, and by its own name.
         let script = format!("#!/bin/sh\ntest \"$PWD\" = / && exit {says}\n");
         fs::create_dir(directory.path().join("bin")).unwrap();
-        test_programs::write(&directory.path().join("bin/python3"), &script);
+        write_program(&directory.path().join("bin/python3"), &script);
         directory
     }
 
