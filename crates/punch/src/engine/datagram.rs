@@ -197,7 +197,7 @@ impl Engine {
             && self.path.nomination.on_confirmed(nominated.number)
         {
             self.path.nominate_anew = false;
-            self.establish(key, nominated.technique, rtt);
+            self.establish(key, nominated, rtt);
         } else {
             self.tell_unused();
         }

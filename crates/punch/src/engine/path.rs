@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Engine, attempts::Phase};
 use crate::{
     Event, LossReason, Obstacle, Output, Path, SocketId, Technique, Timing,
-    check::Length,
+    check::{Length, Nominated},
     consent_freshness::Consent,
     nomination::{Nomination, Step},
     pair::PairKey,
@@ -47,8 +47,8 @@ pub(super) struct Agreement {
     pub(super) nomination: Nomination,
     /// The controlling side owes the peer a nomination, even of a path that stands.
     pub(super) nominate_anew: bool,
-    /// The number of the nomination that the controlled side followed last.
-    pub(super) followed: Option<u32>,
+    /// The number of the nomination that both ends agreed to last, as far as this one knows.
+    pub(super) agreed: Option<u32>,
     pub(super) direct: Option<Direct>,
     pub(super) tunnel_up: bool,
     /// Paths in a row that were nominated and on which no tunnel came up.
@@ -67,7 +67,7 @@ impl Agreement {
         Self {
             nomination: Nomination::new(timing),
             nominate_anew: false,
-            followed: None,
+            agreed: None,
             direct: None,
             tunnel_up: false,
             tunnel_failures: 0,
@@ -148,15 +148,16 @@ impl Engine {
                 None => {}
             }
         } else if let Some((key, wanted, rtt)) =
-            self.attempts.checks.wanted_and_valid(self.path.followed)
+            self.attempts.checks.wanted_and_valid(self.path.agreed)
         {
-            self.path.followed = Some(wanted.number);
-            self.establish(key, wanted.technique, rtt);
+            self.establish(key, wanted, rtt);
         }
     }
 
     /// Both sides agree on a pair.
-    pub(super) fn establish(&mut self, key: PairKey, technique: Technique, rtt: Duration) {
+    pub(super) fn establish(&mut self, key: PairKey, nominated: Nominated, rtt: Duration) {
+        let Nominated { number, technique } = nominated;
+        self.path.agreed = Some(number);
         let since = self.peer.remote.as_ref().map_or(self.now, |r| r.since);
         let path = Path {
             socket: key.0,
@@ -265,8 +266,14 @@ impl Engine {
             self.lose_path(LossReason::ConsentExpired);
         } else if direct.consent.poll(self.now, jitter) {
             self.path.forgetful |= direct.consent.is_forgetful();
-            let key = direct.key();
-            self.out.request(self.now, key, None, Purpose::CHECK);
+            let (key, technique) = (direct.key(), direct.path.technique);
+            // A peer that has begun anew meanwhile may have forgotten what it was asked, and answered.
+            let number = self.path.agreed.filter(|_| self.is_controlling());
+            let purpose = Purpose::Check {
+                nomination: number.map(|number| Nominated { number, technique }),
+                length: Length::Short,
+            };
+            self.out.request(self.now, key, None, purpose);
         }
     }
 
@@ -346,13 +353,24 @@ mod tests {
 
     const REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 1000);
 
+    fn nominated(technique: Technique) -> Nominated {
+        Nominated {
+            number: 1,
+            technique,
+        }
+    }
+
     /// An engine with a path.
     fn engine(technique: Technique, start: Instant) -> Engine {
         let config = Config::new(Role::Controlling, PunchKey::new([7; 32]), Vec::new());
         let mut engine = Engine::new(config, [7; 32], start);
         let (socket, local) = (SocketId::V4, SocketAddr::from(([192, 0, 2, 1], 1000)));
         engine.handle(start, Input::SocketOpened { socket, local });
-        engine.establish((socket, REMOTE), technique, Duration::from_millis(20));
+        engine.establish(
+            (socket, REMOTE),
+            nominated(technique),
+            Duration::from_millis(20),
+        );
         engine.handle(start, Input::TunnelUp);
         engine.handle(start, Input::StreamsActive(true));
         outputs(&mut engine);
@@ -394,7 +412,8 @@ mod tests {
                 engine.handle(start, Input::AvoidUdp(LOOK_AGAIN));
             }
             let key = (SocketId::V4, REMOTE);
-            engine.establish(key, Technique::TcpPunch, Duration::from_millis(20));
+            let by_tcp = nominated(Technique::TcpPunch);
+            engine.establish(key, by_tcp, Duration::from_millis(20));
             let look_at = engine.path.direct.as_ref().unwrap().look_again_at;
             assert_eq!(look_at == start + LOOK_AGAIN, avoided);
         }

@@ -127,6 +127,7 @@ impl Engine {
         let since = known.map_or(self.now, |r| r.since);
         let anew = known.is_none();
         let other_report = known.is_some_and(|r| r.report != signal.report);
+        let began_anew = anew && self.peer.remote.is_some();
         self.peer.remote = Some(Remote {
             generation: signal.generation,
             candidates: signal.candidates,
@@ -137,6 +138,10 @@ impl Engine {
             tcp: signal.tcp,
             since,
         });
+        if began_anew {
+            // Checks that came before the first signal are the same generation's, and stay.
+            self.attempts.checks.clear();
+        }
         if anew {
             self.on_new_peer_generation();
         } else if other_report && self.is_controlling() {
@@ -192,10 +197,9 @@ impl Engine {
 
     /// The peer began anew: its addresses may all be others, and it may have given up the path that stands.
     fn on_new_peer_generation(&mut self) {
-        self.attempts.checks.clear();
         self.path.nomination.reset();
         self.path.nominate_anew = true;
-        self.path.followed = None;
+        self.path.agreed = None;
         self.peer.plan = None;
         self.attempts.obstacle = None;
         self.attempts.phase = Phase::Waiting;

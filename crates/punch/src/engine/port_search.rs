@@ -470,6 +470,7 @@ mod tests {
     use super::*;
     use crate::{
         Config, PunchKey, Role,
+        check::Nominated,
         search::{opener::Opener, plan::Shape},
     };
 
@@ -498,7 +499,11 @@ mod tests {
         send(SocketId::V4);
         (first.0..first.0 + SOCKETS).map(SocketId).for_each(send);
         // One of them has found the path, and stays.
-        engine.establish((first, to), Technique::PortPrediction, Duration::ZERO);
+        let nominated = Nominated {
+            number: 1,
+            technique: Technique::PortPrediction,
+        };
+        engine.establish((first, to), nominated, Duration::ZERO);
         let out = &engine.out;
         assert!(engine.search.running.is_none());
         assert_eq!(

@@ -1,0 +1,138 @@
+//! Two engines between which checks are faster than signals: what the one nominates, the other must not forget when the
+//! signal comes.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use p2pdbg_punch::{Config, Engine, Input, LocalAddress, Output, PunchKey, Role, SocketId};
+use p2pdbg_stun::{Class, Message};
+
+const STEP: Duration = Duration::from_millis(5);
+
+/// Longer than the pause between two checks of a path that is being set up.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The two ends: datagrams take no time.
+struct Wire {
+    ends: [Engine; 2],
+    now: Instant,
+    /// Signals that have not been delivered, by the end that they are from.
+    signals: [Vec<Vec<u8>>; 2],
+    carries: Carries,
+}
+
+/// Which datagrams arrive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    Nothing,
+    /// Everything but what the controlled end asks.
+    AllButControlledsChecks,
+    Everything,
+}
+
+const CONTROLLING: usize = 0;
+const CONTROLLED: usize = 1;
+
+fn ip(end: usize) -> IpAddr {
+    [192, 168, 1, 10 + end as u8].into()
+}
+
+fn address(end: usize) -> SocketAddr {
+    SocketAddr::new(ip(end), 40_000)
+}
+
+impl Wire {
+    fn new() -> Self {
+        let now = Instant::now();
+        let end = |role, seed| {
+            let config = Config::new(role, PunchKey::new([7; 32]), Vec::new());
+            Engine::new(config, [seed; 32], now)
+        };
+        let mut wire = Self {
+            ends: [end(Role::Controlling, 1), end(Role::Controlled, 2)],
+            now,
+            signals: Default::default(),
+            carries: Carries::Nothing,
+        };
+        for end in [CONTROLLING, CONTROLLED] {
+            wire.tell(end, Input::LocalAddresses(&[LocalAddress::from(ip(end))]));
+            let (socket, local) = (SocketId::V4, address(end));
+            wire.tell(end, Input::SocketOpened { socket, local });
+        }
+        wire
+    }
+
+    fn tell(&mut self, end: usize, input: Input<'_>) {
+        self.ends[end].handle(self.now, input);
+        while let Some(output) = self.ends[end].poll_output() {
+            match output {
+                Output::Signal(signal) => self.signals[end].push(signal),
+                Output::Send { to, payload, .. } => self.carry(end, to, &payload),
+                _ => {}
+            }
+        }
+    }
+
+    fn carry(&mut self, from: usize, to: SocketAddr, payload: &[u8]) {
+        let end = 1 - from;
+        let asks = Message::decode(payload).unwrap().class() == Class::Request;
+        let arrives = match self.carries {
+            Carries::Nothing => false,
+            Carries::AllButControlledsChecks => from == CONTROLLING || !asks,
+            Carries::Everything => true,
+        };
+        if to == address(end) && arrives {
+            let (socket, from) = (SocketId::V4, address(from));
+            let datagram = Input::Datagram {
+                socket,
+                from,
+                payload,
+            };
+            self.tell(end, datagram);
+        }
+    }
+
+    fn deliver_signals(&mut self, from: usize) {
+        for signal in std::mem::take(&mut self.signals[from]) {
+            self.tell(1 - from, Input::PeerSignal(&signal));
+        }
+    }
+
+    /// Passes time until the end has a path, or for as long as that should take at the most; whether it has.
+    fn has_path(&mut self, end: usize) -> bool {
+        let until = self.now + PATIENCE;
+        while self.now < until && self.ends[end].nominated().is_none() {
+            self.now += STEP;
+            self.tell(CONTROLLING, Input::Timeout);
+            self.tell(CONTROLLED, Input::Timeout);
+        }
+        self.ends[end].nominated().is_some()
+    }
+}
+
+#[test]
+fn what_was_nominated_before_the_first_signal_came_is_followed_after_it() {
+    let mut wire = Wire::new();
+    wire.deliver_signals(CONTROLLED);
+    wire.carries = Carries::AllButControlledsChecks;
+    assert!(wire.has_path(CONTROLLING));
+    wire.carries = Carries::Everything;
+    wire.deliver_signals(CONTROLLING);
+    assert!(wire.has_path(CONTROLLED));
+}
+
+#[test]
+fn what_was_nominated_before_a_later_signal_came_is_followed_after_it() {
+    let mut wire = Wire::new();
+    wire.deliver_signals(CONTROLLED);
+    wire.deliver_signals(CONTROLLING);
+    wire.tell(CONTROLLING, Input::NetworkChanged);
+    wire.carries = Carries::AllButControlledsChecks;
+    assert!(wire.has_path(CONTROLLING));
+    assert!(!wire.signals[CONTROLLING].is_empty(), "another generation");
+    wire.deliver_signals(CONTROLLING);
+    wire.carries = Carries::Everything;
+    assert!(wire.has_path(CONTROLLED));
+}
