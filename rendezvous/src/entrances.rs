@@ -34,7 +34,7 @@ use crate::{
     },
     handover::Inheritance,
     offer::Offer,
-    relay::stream_input::Legs,
+    relay::tcp_leg_input::Legs,
     state_files::StateFiles,
     stun::topology::{StunPlaces, Vantages},
 };

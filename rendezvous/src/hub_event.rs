@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum HubEvent {
     /// A connection has been made.
     Connected(ConnId, Arrival, Outlet),
     /// A peer has said something.

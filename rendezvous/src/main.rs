@@ -63,7 +63,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn tell_usage(message: &str) {
     let code = "usage";
-    print_event(&Event::Error { code, message });
+    print_event(&Printed::Error { code, message });
 }
 
 /// The exit status after a command line at fault, as clap has it.
@@ -72,7 +72,7 @@ const USAGE: u8 = 2;
 /// What `--json` prints, one object a line.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Event<'a> {
+enum Printed<'a> {
     /// The first: peers can come.
     Serving {
         /// The URL with the key, for peers that register.
@@ -213,7 +213,7 @@ fn broken(cli: &Cli, part: &str) -> ! {
 async fn stop(cli: &Cli, leave: impl Future<Output = ()>, mut signals: Signals) -> ExitCode {
     service_manager::tell(News::Stopping);
     if cli.json {
-        print_event(&Event::Stopping);
+        print_event(&Printed::Stopping);
     } else {
         eprintln!("p2pdbg-rendezvous: stopping");
     }
@@ -322,7 +322,7 @@ fn announce(cli: &Cli, server: &Server) {
         url.clone()
     };
     if cli.json {
-        print_event(&Event::Serving {
+        print_event(&Printed::Serving {
             url: shown.to_string(),
             url_without_key: url.without_key().to_string(),
             addresses: server.addresses(),
@@ -370,7 +370,7 @@ fn announce(cli: &Cli, server: &Server) {
 fn announce_relay(cli: &Cli, server: &Server) {
     let at = server.addresses();
     if cli.json {
-        print_event(&Event::Relaying { addresses: at });
+        print_event(&Printed::Relaying { addresses: at });
     } else {
         print_line("relaying");
     }
@@ -384,7 +384,7 @@ fn announce_relay(cli: &Cli, server: &Server) {
 /// Says why the program ends, in one line, and on stdout too for who reads that.
 fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
     if cli.json {
-        print_event(&Event::Error { code, message });
+        print_event(&Printed::Error { code, message });
     }
     eprintln!("p2pdbg-rendezvous: {message}");
     ExitCode::FAILURE
@@ -404,7 +404,7 @@ fn code_of(error: &StartError) -> &'static str {
     }
 }
 
-fn print_event(event: &Event<'_>) {
+fn print_event(event: &Printed<'_>) {
     // Strings, numbers and addresses always make JSON.
     if let Ok(line) = serde_json::to_string(event) {
         print_line(&line);

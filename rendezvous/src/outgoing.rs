@@ -84,7 +84,7 @@ impl Outlet {
     /// none from another, nor from what the rendezvous itself has to say.
     ///
     /// A connection that has ended has room for anything: what its peer said before must be heard first, and then
-    /// [`Event::Lost`](crate::hub_event::Event::Lost) tells of the end.
+    /// [`HubEvent::Lost`](crate::hub_event::HubEvent::Lost) tells of the end.
     pub(crate) fn push(&self, outgoing: Outgoing) -> Pushed {
         if self.queue.is_closed() {
             return Pushed::Queued;

@@ -28,13 +28,13 @@ use crate::{
     datapath::{Channels, Command, Datapath, socket::UdpPort, worker_sockets::Ports},
     entrances::{Common, OpenPorts, ReceiveBuffer, ServedPorts},
     handover::{Handover, Inheritance, state::Carried},
-    hub_event::Event,
+    hub_event::HubEvent,
     keys::{Basis, KeyRing, KeySeal, SharedKeys, UsageFile, unix_s},
     offer::Offer,
     operate::{Operator, drain::Drain, http::HttpPort},
     public_host::guess,
     registry::{Registry, voucher_codec::Vouchers},
-    relay::{Relay, stream_input::Legs},
+    relay::{Relay, tcp_leg_input::Legs},
     relay_allowance::Book,
     relay_ticket::TicketKey,
     self_check::SelfCheck,
@@ -422,7 +422,7 @@ impl Books {
 
     fn into_hub(
         self,
-        events: mpsc::Receiver<Event>,
+        events: mpsc::Receiver<HubEvent>,
         datapath: mpsc::Sender<Command>,
         tallies: Arc<Tallies>,
         self_check: SelfCheck,
@@ -468,7 +468,7 @@ fn operator(
     state: &StateFiles,
     reach: &Reach,
     began: Instant,
-    hub: mpsc::Sender<Event>,
+    hub: mpsc::Sender<HubEvent>,
     tallies: Arc<Tallies>,
     attended: Option<Attended>,
 ) -> Operator {

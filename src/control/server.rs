@@ -79,7 +79,7 @@ impl ControlSocket {
 }
 
 async fn accept(mut listener: Listener, ask: mpsc::Sender<Inquiry>) {
-    let mut places = Places::new();
+    let mut places = Clients::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -95,12 +95,12 @@ async fn accept(mut listener: Listener, ask: mpsc::Sender<Inquiry>) {
 }
 
 /// Who is connected: those who are not known yet, and those who are served.
-struct Places<C> {
+struct Clients<C> {
     strangers: JoinSet<Option<C>>,
     served: JoinSet<()>,
 }
 
-impl<C: Send + 'static> Places<C> {
+impl<C: Send + 'static> Clients<C> {
     fn new() -> Self {
         Self {
             strangers: JoinSet::new(),
@@ -279,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_who_show_nothing_take_no_place_of_those_who_are_served() {
-        let mut places = Places::new();
+        let mut places = Clients::new();
         for number in 0..CONNECTIONS {
             places.on_stranger(std::future::ready(Ok(number)));
             let admitted = places.next().await;

@@ -31,7 +31,7 @@ const DIALECT: ParseOptions = ParseOptions {
 };
 
 /// Where the list of entries is.
-pub(super) enum Place {
+pub(super) enum ListPosition {
     /// The file is the list.
     Root,
     /// It is a value of the file's object, which gets this version if it has none.
@@ -45,7 +45,7 @@ pub(super) enum Place {
 pub(super) fn with_entries(
     path: &Path,
     text: Option<&str>,
-    place: &Place,
+    place: &ListPosition,
     entries: &[Entry],
     written: &mut Lists,
 ) -> Result<String, Failure> {
@@ -53,13 +53,13 @@ pub(super) fn with_entries(
     let is_new = text.trim().is_empty();
     let root = parse(path, text)?;
     let list = match place {
-        Place::Root => match root.value() {
+        ListPosition::Root => match root.value() {
             Some(value) => value
                 .as_array()
                 .ok_or_else(|| not_usable(path, "it is not a list"))?,
             None => root.array_value_or_set(),
         },
-        Place::Key(key, version) => {
+        ListPosition::Key(key, version) => {
             let object = match root.value() {
                 Some(value) => value
                     .as_object()
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
     use crate::ide::entry::{number, object};
 
-    const PLACE: Place = Place::Key("configurations", "0.2.0");
+    const PLACE: ListPosition = ListPosition::Key("configurations", "0.2.0");
 
     fn entry(port: u16) -> Entry {
         let mapping = object([("localRoot", "here".into()), ("remoteRoot", "/srv".into())]);

@@ -12,7 +12,7 @@ use p2pdbg_forward::{Direction, Preset};
 use super::{
     Plan, PlannedFile, ReadFile, Sessions, Wanted, Written,
     entry::{Entry, number, object},
-    jsonc::{self, Place},
+    jsonc::{self, ListPosition},
     no_use,
     values::Known,
 };
@@ -58,9 +58,9 @@ pub(super) fn plan(
         return Ok(());
     }
     let compounds = compounds(facts, has_tasks);
-    let launch = Place::Key("configurations", "0.2.0");
-    let all = Place::Key("compounds", "0.2.0");
-    let tasks = Place::Key("tasks", TASKS_VERSION);
+    let launch = ListPosition::Key("configurations", "0.2.0");
+    let all = ListPosition::Key("compounds", "0.2.0");
+    let tasks = ListPosition::Key("tasks", TASKS_VERSION);
     let mut files = vec![(
         ".vscode/launch.json",
         vec![(launch, entries), (all, compounds)],

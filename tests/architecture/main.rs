@@ -5,6 +5,7 @@ mod messages;
 mod public;
 mod size;
 mod width;
+mod words;
 
 use std::{
     collections::BTreeMap,

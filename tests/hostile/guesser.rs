@@ -17,7 +17,7 @@ use p2pdbg_pairing::{Exchange, Next};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
     control::{
-        FromRendezvous, Introduction, NameplateClaim, Place as Meeting, Role, SessionId,
+        FromRendezvous, Introduction, MeetingPoint as Meeting, NameplateClaim, Role, SessionId,
         ToRendezvous,
     },
     fingerprint::Fingerprint,

@@ -24,7 +24,7 @@ pub struct Receiver {
     acknowledged: u64,
     ack_due: bool,
     /// By ordinal; the highest first.
-    carriers: Vec<Carrier>,
+    carriers: Vec<OpenCarrier>,
     highest_ordinal: u32,
     end: Option<(EndKind, u64)>,
     end_delivered: bool,
@@ -33,7 +33,7 @@ pub struct Receiver {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Carrier {
+struct OpenCarrier {
     id: CarrierId,
     ordinal: u32,
     position: u64,
@@ -113,7 +113,7 @@ impl Receiver {
             .partition_point(|known| known.ordinal > ordinal);
         self.carriers.insert(
             place,
-            Carrier {
+            OpenCarrier {
                 id: carrier,
                 ordinal,
                 position: offset,

@@ -21,7 +21,7 @@ use super::{
 /// silence, and then dials.
 const RETURN: std::time::Duration = std::time::Duration::from_secs(60);
 
-pub(super) struct Driver {
+pub(super) struct MeetingDriver {
     config: MeetingConfig,
     meetings: Meetings,
     link: Link,
@@ -30,7 +30,7 @@ pub(super) struct Driver {
     approaches: Vec<(SessionId, Approach)>,
 }
 
-impl Driver {
+impl MeetingDriver {
     /// Begins to reach the rendezvous.
     pub(super) fn new(config: MeetingConfig, report: mpsc::Sender<MeetingEvent>) -> Self {
         let credential = match &config.rendezvous.access_key {

@@ -10,7 +10,7 @@ use p2pdbg_pairing::{Exchange, Paired};
 use p2pdbg_path::Introduction;
 use p2pdbg_proto::{
     code::Code,
-    control::{Place, SessionId},
+    control::{MeetingPoint, SessionId},
     signal::{PeerInfo, PeerMessage, SessionTag},
 };
 
@@ -34,7 +34,7 @@ const PEER_SEEN: usize = 32;
 /// Two peers that have been introduced and are not in a session yet.
 pub(super) struct Encounter {
     /// What brought the two together.
-    pub(super) place: Place,
+    pub(super) place: MeetingPoint,
     /// Where they can reach each other.
     pub(super) at: Introduction,
     /// How far they have come.
@@ -82,7 +82,12 @@ pub(super) struct Keyed {
 
 impl Encounter {
     /// Two peers that begin to exchange keys.
-    pub(super) fn new(exchange: Exchange, place: Place, at: Introduction, now: Instant) -> Self {
+    pub(super) fn new(
+        exchange: Exchange,
+        place: MeetingPoint,
+        at: Introduction,
+        now: Instant,
+    ) -> Self {
         Self {
             place,
             at,
@@ -94,7 +99,7 @@ impl Encounter {
     }
 
     pub(super) fn is_by_code(&self) -> bool {
-        matches!(self.place, Place::Nameplate(_))
+        matches!(self.place, MeetingPoint::Nameplate(_))
     }
 
     pub(super) fn is_exchanging(&self) -> bool {

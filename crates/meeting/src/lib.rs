@@ -218,7 +218,7 @@ impl Meeting {
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
         let closing = CancellationToken::new();
-        let driver = driver::Driver::new(config, report);
+        let driver = driver::MeetingDriver::new(config, report);
         let task = driver.run(receiver, closing.clone());
         Self {
             commands,

@@ -95,7 +95,7 @@ fn no_such_code(refusal: Refusal) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_proto::control::Place;
+    use p2pdbg_proto::control::MeetingPoint;
 
     use super::*;
 
@@ -124,7 +124,7 @@ mod tests {
                 Meaning::Over(failure) => assert_eq!(failure.code, code),
                 other => panic!("{refusal:?}: {other:?}"),
             }
-            let prepare = Request::Prepare(Place::Nameplate(nameplate()));
+            let prepare = Request::Prepare(MeetingPoint::Nameplate(nameplate()));
             let ignored = meaning(Role::Listener, &prepare, refusal, false);
             assert_eq!(ignored, Meaning::Nothing);
         }

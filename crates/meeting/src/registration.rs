@@ -9,7 +9,7 @@ use p2pdbg_base::PeerName;
 use p2pdbg_net::same_host::host_tag;
 use p2pdbg_pairing::Exchange;
 use p2pdbg_proto::{
-    control::{MAX_PREPARED_PLACES, Place, Role, ToRendezvous},
+    control::{MAX_PREPARED_PLACES, MeetingPoint, Role, ToRendezvous},
     fingerprint::Fingerprint,
     signal::{PeerInfo, PeerMessage, SessionTag, Signal},
 };
@@ -57,7 +57,7 @@ pub(super) struct Registration {
 
 /// One side's part of an exchange, begun before anybody is there.
 struct Prepared {
-    place: Place,
+    place: MeetingPoint,
     payload: Vec<u8>,
     exchange: Exchange,
 }
@@ -95,15 +95,15 @@ impl Registration {
 
     /// Begins an exchange with whoever comes to this place; gives what this end says first. None where it awaits
     /// nobody.
-    pub(super) fn exchange_at(&self, place: &Place) -> Option<(Exchange, Signal)> {
+    pub(super) fn exchange_at(&self, place: &MeetingPoint) -> Option<(Exchange, Signal)> {
         let (role, own) = (self.host.role, self.host.fingerprint);
         match place {
-            Place::Nameplate(nameplate) => {
+            MeetingPoint::Nameplate(nameplate) => {
                 let code = self.code.get();
                 code.filter(|code| code.nameplate == *nameplate)
                     .map(|code| Exchange::by_code(role, code, own))
             }
-            Place::Handle(handle) => {
+            MeetingPoint::Handle(handle) => {
                 let mut known = self.awaited.known.iter();
                 known
                     .find(|known| *handle == known.meeting_handle())
@@ -140,7 +140,11 @@ impl Registration {
     }
 
     /// The exchange of which this was said; never twice the same.
-    pub(super) fn take_prepared(&mut self, place: &Place, payload: &[u8]) -> Option<Exchange> {
+    pub(super) fn take_prepared(
+        &mut self,
+        place: &MeetingPoint,
+        payload: &[u8],
+    ) -> Option<Exchange> {
         let said = |one: &Prepared| one.place == *place && one.payload == payload;
         let index = self.prepared.iter().position(said)?;
         Some(self.prepared.swap_remove(index).exchange)
@@ -184,13 +188,13 @@ impl Registration {
     }
 
     /// Where the next exchanges may be.
-    fn places(&self, channels: &Channels) -> Vec<Place> {
+    fn places(&self, channels: &Channels) -> Vec<MeetingPoint> {
         // A connector whose session goes on joins nobody by its code.
         let joins = self.host.role == Role::Listener || channels.iter().next().is_none();
         let nameplate = self.code.nameplate().filter(|_| joins);
         let known = self.awaited.known.iter();
-        let handles = known.map(|peer| Place::Handle(peer.meeting_handle()));
-        let nameplate = nameplate.map(Place::Nameplate);
+        let handles = known.map(|peer| MeetingPoint::Handle(peer.meeting_handle()));
+        let nameplate = nameplate.map(MeetingPoint::Nameplate);
         nameplate
             .into_iter()
             .chain(handles)

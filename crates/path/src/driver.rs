@@ -12,7 +12,7 @@ use p2pdbg_net::{
 };
 use p2pdbg_portmap::{InsidePort, PortMapper};
 use p2pdbg_proto::{control::Role, relay::is_relay_frame, secret::random_bytes};
-use p2pdbg_punch::{Config, Engine, Event, Family, Input, Obstacle, Output, PunchKey, SocketId};
+use p2pdbg_punch::{self as punch, Config, Engine, Family, Input, Output, PunchEvent, SocketId};
 use p2pdbg_rendezvous_client::is_unknown;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
@@ -60,7 +60,7 @@ impl Mappers {
     }
 }
 
-pub(super) struct Driver {
+pub(super) struct PathDriver {
     context: PathContext,
     sockets: Sockets,
     others: mpsc::Sender<Datagram>,
@@ -70,7 +70,7 @@ pub(super) struct Driver {
     engine: Option<Engine>,
     /// What was learned before there was an engine.
     peer_seen: Vec<IpAddr>,
-    obstacle: Option<Obstacle>,
+    obstacle: Option<punch::Obstacle>,
     /// Whether the rendezvous is on this host, and the peer may be too.
     on_this_host: bool,
     /// Looks whether there is a NAT64.
@@ -82,7 +82,7 @@ pub(super) struct Driver {
     news: VecDeque<PathEvent>,
 }
 
-impl Driver {
+impl PathDriver {
     pub(super) fn new(
         context: PathContext,
         sockets: Vec<PathSocket>,
@@ -264,7 +264,7 @@ impl Driver {
         let now = Instant::now();
         let role = role_of(self.context.role);
         // Nobody else's, until the peers have authenticated each other.
-        let key = PunchKey::new(random_bytes());
+        let key = punch::PunchKey::new(random_bytes());
         let mut config = Config::new(role, key, stun);
         config.budget = sockets::within(
             self.context.traversal.budget,
@@ -437,15 +437,15 @@ impl Driver {
         }
     }
 
-    fn on_engine_event(&mut self, event: Event) {
+    fn on_engine_event(&mut self, event: PunchEvent) {
         tracing::debug!(?event, "traversal");
         match event {
-            Event::AttemptBegan { .. } => self.allow_search(true),
-            Event::AttemptFailed { .. } => self.allow_search(false),
-            Event::Heard { socket, remote } => self.tell(PathEvent::Heard { socket, remote }),
-            Event::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
-            Event::PathIsLan => self.tell(PathEvent::IsLan),
-            Event::Unused { technique, rtt, .. } => {
+            PunchEvent::AttemptBegan { .. } => self.allow_search(true),
+            PunchEvent::AttemptFailed { .. } => self.allow_search(false),
+            PunchEvent::Heard { socket, remote } => self.tell(PathEvent::Heard { socket, remote }),
+            PunchEvent::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
+            PunchEvent::PathIsLan => self.tell(PathEvent::IsLan),
+            PunchEvent::Unused { technique, rtt, .. } => {
                 self.tell(PathEvent::Unused { technique, rtt });
             }
             _ => {}
@@ -558,7 +558,7 @@ mod tests {
     use super::*;
     use crate::traversal_options::Traversal;
 
-    fn listener(directory: &std::path::Path) -> Driver {
+    fn listener(directory: &std::path::Path) -> PathDriver {
         let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
         let context = PathContext {
             role: Role::Listener,
@@ -571,7 +571,7 @@ mod tests {
         let (others, _) = mpsc::channel(1);
         let (report, _) = mpsc::channel(1);
         let sockets = PathSocket::open_both(context.route.nat64(), &others).unwrap();
-        Driver::new(context, sockets, others, report)
+        PathDriver::new(context, sockets, others, report)
     }
 
     #[tokio::test]
@@ -582,7 +582,7 @@ mod tests {
         for socket in (2..34).map(SocketId) {
             driver.open_socket(socket, Family::V4);
             let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-            driver.act(Output::Event(Event::Heard { socket, remote }));
+            driver.act(Output::Event(PunchEvent::Heard { socket, remote }));
         }
         let told = |event: &PathEvent| matches!(event, PathEvent::Heard { .. });
         assert_eq!(driver.news.iter().filter(|event| told(event)).count(), 32);

@@ -169,7 +169,7 @@ pub enum PathEvent {
         /// The address to dial: that of the relay, which passes on what comes there.
         remote: SocketAddr,
         /// What carries this end's leg.
-        carrier: Carrier,
+        transport: LegTransport,
     },
     /// The same of the relay of [`PathCommand::Near`].
     NearRelay {
@@ -236,7 +236,7 @@ pub enum PathEvent {
 
 /// What carries a leg of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
+pub enum LegTransport {
     /// UDP, as long as it passes: nothing waits for what was lost.
     Udp,
     /// TLS over TCP, where UDP does not pass, or starves.
@@ -245,7 +245,7 @@ pub enum Carrier {
     Web,
 }
 
-impl Carrier {
+impl LegTransport {
     /// How a tunnel is named that is dialled over it.
     pub fn path(self) -> PathKind {
         match self {
@@ -283,7 +283,7 @@ impl Paths {
         let sockets = PathSocket::open_both(context.route.nat64(), &others)?;
         let (commands, receiver) = mpsc::channel(QUEUE);
         let (report, events) = mpsc::channel(QUEUE);
-        let driver = driver::Driver::new(context, sockets.clone(), others, report);
+        let driver = driver::PathDriver::new(context, sockets.clone(), others, report);
         let task = AbortOnDropHandle::new(tokio::spawn(driver.run(datagrams, receiver)));
         Ok(Self {
             commands,

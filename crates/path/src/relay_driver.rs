@@ -18,9 +18,9 @@ use p2pdbg_rendezvous_client::{TcpRoute, is_unknown};
 use tokio::sync::mpsc;
 
 use super::{
-    Carrier, Introduction, PathContext, PathEvent, PathSocket,
-    relay::{Carriers, Relay, RelayAction},
-    relay_tcp_leg::{LegStreamConfig, RelayTcpLeg, StreamEvent},
+    Introduction, LegTransport, PathContext, PathEvent, PathSocket,
+    relay::{LegTransports, Relay, RelayAction},
+    relay_tcp_leg::{LegStreamConfig, RelayTcpLeg, TcpLegEvent},
 };
 
 /// How many events of connections over TCP may wait.
@@ -41,8 +41,8 @@ pub(super) struct RelayDriver {
     previous: Option<RelayTcpLeg>,
     /// Counts them, so that what an older one still says is known to be old.
     streams: u64,
-    report: mpsc::Sender<(u64, StreamEvent)>,
-    events: mpsc::Receiver<(u64, StreamEvent)>,
+    report: mpsc::Sender<(u64, TcpLegEvent)>,
+    events: mpsc::Receiver<(u64, TcpLegEvent)>,
 }
 
 impl RelayDriver {
@@ -78,12 +78,12 @@ impl RelayDriver {
         let address = canonical(introduction.rendezvous);
         let socket = SocketId::for_address(address);
         let has_udp = sockets.get(&socket).is_some_and(|s| s.port.is_some());
-        let carriers = if self.tcp_alone || !has_udp || is_unknown(address) {
-            Carriers::TcpAlone
+        let transports = if self.tcp_alone || !has_udp || is_unknown(address) {
+            LegTransports::TcpAlone
         } else if introduction.over_tcp {
-            Carriers::Both
+            LegTransports::Both
         } else {
-            Carriers::UdpFirst
+            LegTransports::UdpFirst
         };
         match &self.relay {
             // Whatever carried the old leg does so until the new one is bound.
@@ -91,7 +91,7 @@ impl RelayDriver {
             _ => self.end(sockets),
         }
         let now = Instant::now();
-        let relay = Relay::new(grant, address, socket, carriers, peer_bound, now);
+        let relay = Relay::new(grant, address, socket, transports, peer_bound, now);
         self.relay = Some(relay);
     }
 
@@ -114,7 +114,7 @@ impl RelayDriver {
     }
 
     /// The next event of the connection over TCP; cancel-safe.
-    pub(super) async fn event(&mut self) -> (u64, StreamEvent) {
+    pub(super) async fn event(&mut self) -> (u64, TcpLegEvent) {
         match self.events.recv().await {
             Some(event) => event,
             // Cannot be: one end of the channel is here.
@@ -125,7 +125,7 @@ impl RelayDriver {
     /// Takes in what became of the connection that carries the leg.
     pub(super) fn handle_event(
         &mut self,
-        (id, event): (u64, StreamEvent),
+        (id, event): (u64, TcpLegEvent),
         sockets: &HashMap<SocketId, PathSocket>,
     ) {
         let now = Instant::now();
@@ -136,21 +136,21 @@ impl RelayDriver {
             return;
         }
         match event {
-            StreamEvent::Bound(outbox, carrier) => {
-                tracing::debug!(?carrier, "the leg of the relay is bound over TCP");
+            TcpLegEvent::Bound(outbox, transport) => {
+                tracing::debug!(?transport, "the leg of the relay is bound over TCP");
                 if let Some(socket) = sockets.get(&relay.socket) {
                     socket.mux.detour().open(relay.address, outbox);
                 }
-                relay.on_stream_bound(now, carrier);
+                relay.on_stream_bound(now, transport);
                 self.carries = true;
                 self.previous = None;
             }
-            StreamEvent::Refused(reason) => {
+            TcpLegEvent::Refused(reason) => {
                 tracing::debug!(?reason, "the relay refuses the leg over TCP");
                 (self.stream, self.carries) = (None, false);
                 relay.on_stream_refused(now, reason);
             }
-            StreamEvent::Ended(why) => {
+            TcpLegEvent::Ended(why) => {
                 tracing::debug!(why, "no connection to the relay over TCP");
                 (self.stream, self.carries) = (None, false);
                 relay.on_stream_ended(now);
@@ -241,14 +241,14 @@ impl RelayDriver {
                     socket: socket.clone(),
                     remote: relay.address,
                 }),
-                RelayAction::Ready(carrier) => {
-                    if carrier == Carrier::Udp {
+                RelayAction::Ready(transport) => {
+                    if transport == LegTransport::Udp {
                         // Also of a leg before this one.
                         socket.mux.detour().close();
                         self.previous = None;
                     }
                     let (socket, remote) = (socket.clone(), relay.address);
-                    news.push(ready(socket, remote, carrier));
+                    news.push(ready(socket, remote, transport));
                 }
                 RelayAction::Gone => {
                     self.end(sockets);
@@ -278,10 +278,10 @@ impl RelayDriver {
     }
 }
 
-fn ready(socket: PathSocket, remote: SocketAddr, carrier: Carrier) -> PathEvent {
+fn ready(socket: PathSocket, remote: SocketAddr, transport: LegTransport) -> PathEvent {
     PathEvent::Relay {
         socket,
         remote,
-        carrier,
+        transport,
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Carrier,
+    LegTransport,
     packets::{CHUNK, fill, take_packet},
 };
 
@@ -33,9 +33,9 @@ const DOUBT: Duration = Duration::from_secs(2);
 
 /// What became of a connection.
 #[derive(Debug)]
-pub(super) enum StreamEvent {
+pub(super) enum TcpLegEvent {
     /// The leg is bound to it, which is carried so: what goes to the relay may be put in here.
-    Bound(Outbox, Carrier),
+    Bound(Outbox, LegTransport),
     /// The relay refuses the leg, or takes it back.
     Refused(RelayRefusal),
     /// There is none, or no more.
@@ -60,7 +60,7 @@ pub(super) struct LegStreamConfig {
     /// Takes what comes from the relay.
     pub(super) arrivals: mpsc::Sender<Arrival>,
     /// Takes what becomes of the connection.
-    pub(super) events: mpsc::Sender<(u64, StreamEvent)>,
+    pub(super) events: mpsc::Sender<(u64, TcpLegEvent)>,
 }
 
 impl RelayTcpLeg {
@@ -83,8 +83,8 @@ impl RelayTcpLeg {
 async fn run(config: LegStreamConfig, doubt: Arc<Notify>) {
     let (id, events) = (config.id, config.events.clone());
     let end = match carry(config, &doubt).await {
-        Ok(refusal) => StreamEvent::Refused(refusal),
-        Err(why) => StreamEvent::Ended(why),
+        Ok(refusal) => TcpLegEvent::Refused(refusal),
+        Err(why) => TcpLegEvent::Ended(why),
     };
     let _ = events.send((id, end)).await;
 }
@@ -97,9 +97,9 @@ async fn carry(config: LegStreamConfig, doubt: &Notify) -> Result<RelayRefusal, 
     let words = |error: io::Error| error.to_string();
     let connected = config.route.leg(config.address).await;
     let mut stream = connected.map_err(|error| error.to_string())?;
-    let carrier = match stream.get_ref().0.is_web() {
-        true => Carrier::Web,
-        false => Carrier::Tcp,
+    let transport = match stream.get_ref().0.is_web() {
+        true => LegTransport::Web,
+        false => LegTransport::Tcp,
     };
     let mut pending = BytesMut::new();
     let joined = timeout(ANSWER, join(&mut stream, &config, &mut pending)).await;
@@ -113,7 +113,7 @@ async fn carry(config: LegStreamConfig, doubt: &Notify) -> Result<RelayRefusal, 
         _ => return Err("the relay broke the protocol".into()),
     }
     let (outbox, backlog) = outbox();
-    let bound = (config.id, StreamEvent::Bound(outbox, carrier));
+    let bound = (config.id, TcpLegEvent::Bound(outbox, transport));
     if config.events.send(bound).await.is_err() {
         return Err("nobody needs it".into());
     }

@@ -151,7 +151,7 @@ pub enum ToRendezvous {
     /// place.
     Prepare {
         /// Where the two are to meet: one payload waits for each place.
-        place: Place,
+        place: MeetingPoint,
         /// Opaque to the rendezvous, at most 256 bytes.
         payload: Vec<u8>,
     },
@@ -215,7 +215,7 @@ pub enum Request {
     /// What was to be said or done in this session.
     Session(SessionId),
     /// `Prepare` for this place.
-    Prepare(Place),
+    Prepare(MeetingPoint),
 }
 
 /// What became of a nameplate that was given back.
@@ -353,7 +353,7 @@ pub struct Introduction {
     /// Names the session in what follows.
     pub session: SessionId,
     /// What brought the two together.
-    pub place: Place,
+    pub place: MeetingPoint,
     /// This peer's part in the session.
     pub role: Role,
     /// Addresses that the rendezvous sees the other member use: the only ones at which many ports may be
@@ -368,7 +368,7 @@ pub struct Introduction {
 
 /// What brought two peers together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum MeetingPoint {
     /// The nameplate at which one listened and the other joined.
     Nameplate(Nameplate),
     /// A handle that both named.

@@ -226,7 +226,7 @@ pub enum Output {
         reason: LossReason,
     },
     /// Something happened that is worth a trace line or a status line.
-    Event(Event),
+    Event(PunchEvent),
 }
 
 /// A nominated path: a socket here and an address there, between which checks went both ways.
@@ -259,7 +259,7 @@ pub enum LossReason {
 
 /// Things worth a trace line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum PunchEvent {
     /// This end has a candidate.
     Gathered {
         /// How this end came to know the address.

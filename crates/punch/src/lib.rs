@@ -50,7 +50,7 @@ pub use self::budget::Budget;
 pub use self::candidate::LocalAddress;
 pub use self::config::{Config, PunchKey, Timing};
 pub use self::engine::Engine;
-pub use self::io::{Event, Family, Input, LossReason, Output, Path, SocketId, TcpPorts};
+pub use self::io::{Family, Input, LossReason, Output, Path, PunchEvent, SocketId, TcpPorts};
 pub use self::obstacle::Obstacle;
 pub use self::pace::Pace;
 pub use self::role::Role;

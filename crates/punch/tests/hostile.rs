@@ -8,7 +8,7 @@ use std::{
 };
 
 use p2pdbg_punch::{
-    Budget, Config, Engine, Event, Input, LocalAddress, Output, PunchKey, Role, SocketId,
+    Budget, Config, Engine, Input, LocalAddress, Output, PunchEvent, PunchKey, Role, SocketId,
 };
 use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ struct Bench {
     now: Instant,
     sent: Vec<(Instant, SocketId, SocketAddr, Vec<u8>)>,
     signals: Vec<Vec<u8>>,
-    events: Vec<Event>,
+    events: Vec<PunchEvent>,
     sockets: BTreeSet<SocketId>,
     most_sockets: usize,
     nominated: usize,
@@ -266,7 +266,7 @@ fn no_second_is_busier_than_the_pace_and_no_attempt_costlier_than_its_cap() {
             .count();
         assert!(within <= 110 + 4, "{within} in a second");
     }
-    assert!(bench.events.contains(&Event::BudgetSpent));
+    assert!(bench.events.contains(&PunchEvent::BudgetSpent));
     let first_attempt = bench
         .sent
         .iter()
@@ -325,7 +325,7 @@ fn lying_servers_make_no_candidates() {
             !bench
                 .events
                 .iter()
-                .any(|e| matches!(e, Event::Gathered { .. })),
+                .any(|e| matches!(e, PunchEvent::Gathered { .. })),
             "{lie}"
         );
         assert!(!bench.engine.nat_report().answered);
@@ -471,7 +471,7 @@ fn a_peer_that_begins_anew_all_the_time_is_not_followed_all_the_time() {
     let begun = bench
         .events
         .iter()
-        .filter(|e| matches!(e, Event::AttemptBegan { .. }))
+        .filter(|e| matches!(e, PunchEvent::AttemptBegan { .. }))
         .count();
     assert!((20..=42).contains(&begun), "{begun}");
     let to_victims = bench

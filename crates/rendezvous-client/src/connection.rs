@@ -30,11 +30,11 @@ pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 pub(super) struct Connection {
     /// Where the rendezvous is reached.
     pub(super) remote: SocketAddr,
-    carrier: Carrier,
+    transport: LinkTransport,
 }
 
 /// What carries a connection, with all that has to live as long.
-pub(super) enum Carrier {
+pub(super) enum LinkTransport {
     /// QUIC, and what must live as long.
     Quic(QuicConnection, Footing),
     /// TLS over TCP, or over a WebSocket.
@@ -52,7 +52,7 @@ impl Drop for LostWhenDropped {
 }
 
 /// What is left of a connection beside its reader and writer.
-pub(super) enum Rest {
+pub(super) enum ConnectionGuard {
     /// QUIC, which finds out by itself whether the other end is there.
     Quic(LostWhenDropped, Footing),
     /// TCP has to be asked whether it lives.
@@ -60,29 +60,29 @@ pub(super) enum Rest {
 }
 
 impl Connection {
-    pub(super) fn new(remote: SocketAddr, carrier: Carrier) -> Self {
-        Self { remote, carrier }
+    pub(super) fn new(remote: SocketAddr, transport: LinkTransport) -> Self {
+        Self { remote, transport }
     }
 
     /// Whether TCP carries it, in a WebSocket or not.
     pub(super) fn is_over_tcp(&self) -> bool {
-        matches!(self.carrier, Carrier::Tls(_))
+        matches!(self.transport, LinkTransport::Tls(_))
     }
 
     /// Its two directions.
     ///
     /// # Errors
     /// If it has ended meanwhile.
-    pub(super) async fn open(self) -> Result<(Reader, Writer, Rest), LinkError> {
-        match self.carrier {
-            Carrier::Quic(connection, footing) => {
+    pub(super) async fn open(self) -> Result<(Reader, Writer, ConnectionGuard), LinkError> {
+        match self.transport {
+            LinkTransport::Quic(connection, footing) => {
                 let opened = connection.open_bi().await;
                 let (send, receive) = opened.map_err(|e| LinkError::lost(&e))?;
-                let rest = Rest::Quic(LostWhenDropped(connection), footing);
+                let rest = ConnectionGuard::Quic(LostWhenDropped(connection), footing);
                 Ok((Box::new(receive), Box::new(send), rest))
             }
-            Carrier::Tls(stream) => {
-                let rest = Rest::Tls(stream.get_ref().0.delivery().clone());
+            LinkTransport::Tls(stream) => {
+                let rest = ConnectionGuard::Tls(stream.get_ref().0.delivery().clone());
                 let (reader, writer) = tokio::io::split(*stream);
                 Ok((Box::new(reader), Box::new(writer), rest))
             }
@@ -90,7 +90,7 @@ impl Connection {
     }
 }
 
-impl Rest {
+impl ConnectionGuard {
     /// Whether the link itself has to ask whether the connection lives.
     pub(super) fn must_be_asked(&self) -> bool {
         matches!(self, Self::Tls(_))

@@ -23,7 +23,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use super::{
     LinkError,
     beside::{Beside, Reached},
-    connection::{Reader, Rest, Writer},
+    connection::{ConnectionGuard, Reader, Writer},
 };
 
 /// How long the rendezvous may take for a message that is written to it.
@@ -112,7 +112,7 @@ impl Doubt {
 /// What is said to the rendezvous, and what is known of the connection by which it is.
 pub(super) struct Conversation {
     /// Dropped before the writer, which would end what it says as if that were all.
-    rest: Rest,
+    rest: ConnectionGuard,
     writer: Writer,
     /// Over TCP: when it was heard last.
     silence: Silence,
@@ -124,7 +124,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// A conversation on a connection that has just come up, and has this beside it.
-    pub(super) fn new(writer: Writer, rest: Rest, beside: Beside) -> Self {
+    pub(super) fn new(writer: Writer, rest: ConnectionGuard, beside: Beside) -> Self {
         let mut rhythm = interval_at(Instant::now() + ASK, ASK);
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -137,7 +137,7 @@ impl Conversation {
         }
     }
 
-    /// Writes a message, and waits until it is handed to the carrier.
+    /// Writes a message, and waits until it is handed to the transport.
     pub(super) async fn say(&mut self, message: &ToRendezvous) -> Result<(), LinkError> {
         write(&mut self.writer, message).await
     }

@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     LinkError,
     allowed_addresses::AllowedAddresses,
-    connection::{Carrier, Connection},
+    connection::{Connection, LinkTransport},
     names::{Batch, NO_ANSWER, STAGGER},
     quic,
     tls::{HANDSHAKE, TcpRoute},
@@ -104,7 +104,7 @@ pub fn is_unknown(address: SocketAddr) -> bool {
 }
 
 /// What an attempt at an address comes to; at none if a proxy opens the connection.
-type Attempt = Result<(Carrier, Option<SocketAddr>), (LinkError, Option<SocketAddr>)>;
+type Attempt = Result<(LinkTransport, Option<SocketAddr>), (LinkError, Option<SocketAddr>)>;
 
 struct Race<'a> {
     url: &'a RendezvousUrl,
@@ -243,7 +243,7 @@ impl<'a> Race<'a> {
             tokio::time::sleep(delay).await;
             let dialled = quic::dial(&url, address, &route, config, within).await;
             let (connection, footing) = dialled.map_err(|error| (error, Some(address)))?;
-            Ok((Carrier::Quic(connection, footing), Some(address)))
+            Ok((LinkTransport::Quic(connection, footing), Some(address)))
         });
     }
 
@@ -258,7 +258,7 @@ impl<'a> Race<'a> {
             tokio::time::sleep(later + delay).await;
             let stream = route.control(address, again_until).await;
             let stream = stream.map_err(|error| (error, address))?;
-            Ok((Carrier::Tls(Box::new(stream)), address))
+            Ok((LinkTransport::Tls(Box::new(stream)), address))
         });
         self.by_tcp.extend(address.map(|at| (at, attempt)));
     }

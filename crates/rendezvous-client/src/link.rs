@@ -114,7 +114,7 @@ impl Link {
         let closing = CancellationToken::new();
         let (nudged, nudges) = watch::channel(None);
         let (awaited, is_awaited) = watch::channel(false);
-        let driver = Driver {
+        let driver = LinkDriver {
             nudged: nudges,
             hurries: false,
             awaited: is_awaited,
@@ -197,7 +197,7 @@ struct End {
     by_tcp: Option<Reached>,
 }
 
-struct Driver {
+struct LinkDriver {
     nudged: watch::Receiver<Option<Instant>>,
     /// Whether the owner has needed the rendezvous since it was lost.
     hurries: bool,
@@ -218,7 +218,7 @@ struct Driver {
     closing: CancellationToken,
 }
 
-impl Driver {
+impl LinkDriver {
     async fn run(mut self) {
         let closing = self.closing.clone();
         let mut ready = None;

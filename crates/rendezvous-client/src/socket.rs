@@ -21,10 +21,10 @@ use quinn::{
 /// A socket of quinn's with another one in its place now and then, of the same address family. What the one before has
 /// received and nobody has asked for is lost.
 #[derive(Debug)]
-pub(super) struct Movable(Mutex<Place>);
+pub(super) struct Movable(Mutex<Current>);
 
 #[derive(Debug)]
-struct Place {
+struct Current {
     io: Arc<UdpIo>,
     /// Who waits for something to come.
     receiver: Option<Waker>,
@@ -38,7 +38,7 @@ impl Movable {
     pub(super) fn new(socket: UdpSocket) -> io::Result<Arc<Self>> {
         let io = Arc::new(UdpIo::new(socket)?);
         let receiver = None;
-        Ok(Arc::new(Self(Mutex::new(Place { io, receiver }))))
+        Ok(Arc::new(Self(Mutex::new(Current { io, receiver }))))
     }
 
     /// Goes on with this one.
@@ -56,7 +56,7 @@ impl Movable {
         Ok(())
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
+    fn place(&self) -> MutexGuard<'_, Current> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

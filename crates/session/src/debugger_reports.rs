@@ -7,13 +7,13 @@ use p2pdbg_inspect::{Activity, Advice, Debugger, Mapping, Protocol};
 use p2pdbg_ledger::StreamId;
 use p2pdbg_proto::control::Role;
 
-use super::driver::Driver;
+use super::driver::SessionDriver;
 use crate::watch::Report;
 
 /// How long a path may be in a message, in characters.
 const PATH: usize = 200;
 
-impl Driver {
+impl SessionDriver {
     /// Takes in what was learnt of a stream.
     pub(super) fn on_inspected(&mut self, stream: StreamId, learnt: Report) {
         let Some(forward) = self.streams.forward_of(stream) else {

@@ -14,7 +14,7 @@ use crate::watch as inspect;
 
 /// What happens within a session.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum SessionEvent {
     TunnelUp(Tunnel, ControlReader),
     DialFailed {
         number: u64,
@@ -51,7 +51,7 @@ pub(super) enum Event {
     Attached(p2pdbg_attach::Attached),
 }
 
-impl From<p2pdbg_sources::Told> for Event {
+impl From<p2pdbg_sources::Told> for SessionEvent {
     fn from(told: p2pdbg_sources::Told) -> Self {
         Self::Sources(told)
     }

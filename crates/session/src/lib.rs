@@ -42,7 +42,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
 use self::{
-    driver::{Begun, Driver},
+    driver::{Begun, SessionDriver},
     io::QUEUE,
 };
 pub use self::{
@@ -104,7 +104,7 @@ impl Session {
             tunnel,
         } = begun;
         let changes = config.paths.changes.clone();
-        let (driver, events) = Driver::new(config, tunnel_config, paths, outputs);
+        let (driver, events) = SessionDriver::new(config, tunnel_config, paths, outputs);
         let run = driver.run(receiver, events, told, tunnel, changes, closing.clone());
         let task = tokio::spawn(run.instrument(span));
         let task = AbortOnDropHandle::new(task);

@@ -10,10 +10,10 @@ use p2pdbg_proto::{
 };
 use quinn::RecvStream;
 
-use super::{decisions::Input, driver::Driver, io::SessionOutput, rejections::Rejection};
+use super::{decisions::Input, driver::SessionDriver, io::SessionOutput, rejections::Rejection};
 use crate::stream::{StreamEvent, UNWANTED};
 
-impl Driver {
+impl SessionDriver {
     pub(super) async fn handle_control(&mut self, epoch: u64, message: TunnelMessage) {
         match message {
             TunnelMessage::Ledger(bytes) => match Frame::decode(&bytes) {

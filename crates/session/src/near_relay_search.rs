@@ -17,8 +17,8 @@ use tokio::{
 
 use super::{
     decisions::{Input, Near},
-    driver::Driver,
-    event::Event,
+    driver::SessionDriver,
+    event::SessionEvent,
     io::SessionOutput,
     relay_choice::Choice,
 };
@@ -41,7 +41,7 @@ async fn measure(
     route: TcpRoute,
     look: Arc<Notify>,
     best: BestTunnel,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SessionEvent>,
 ) {
     let mut pause = AT_FIRST;
     loop {
@@ -62,7 +62,7 @@ async fn measure(
                 // Nothing can be held against a home that has not answered.
                 pause = UNANSWERED;
             }
-            if events.send(Event::Measured(here)).await.is_err() {
+            if events.send(SessionEvent::Measured(here)).await.is_err() {
                 return;
             }
         } else {
@@ -71,7 +71,7 @@ async fn measure(
     }
 }
 
-impl Driver {
+impl SessionDriver {
     /// Begins to look for nearer relays.
     pub(super) fn watch_relays(&mut self) {
         if self.ways.relays.allowed {

@@ -5,7 +5,7 @@ use p2pdbg_facts::SourceRoots;
 use p2pdbg_sources::{Differences, Sources};
 use tokio::sync::mpsc;
 
-use super::{event::Event, session_config::SessionConfig};
+use super::{event::SessionEvent, session_config::SessionConfig};
 
 /// The sources of this end, and what was reported of them.
 pub(super) struct SourcesPart {
@@ -18,7 +18,7 @@ pub(super) struct SourcesPart {
 }
 
 impl SourcesPart {
-    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<SessionEvent>) -> Self {
         Self {
             sources: Sources::new(config.policy.sources.clone(), events),
             reporter: config.reporter.clone(),

@@ -34,7 +34,7 @@ pub(super) struct SessionPaths {
 
 /// Whose path starves, so that the relay's leg is carried over TCP.
 #[derive(Clone, Copy)]
-pub(super) enum Starving {
+pub(super) enum StarvingEnd {
     Here,
     Peer,
 }
@@ -101,7 +101,7 @@ impl SessionPaths {
 
     /// What somebody has over UDP starves: datagrams by the relay are to go over TCP for so long from now on and a
     /// direct path by TCP is looked for, or no more as far as he is concerned. What the other end wants stays as it is.
-    pub(super) fn avoid_udp(&mut self, who: Starving, time: Duration) {
+    pub(super) fn avoid_udp(&mut self, who: StarvingEnd, time: Duration) {
         match self.policy {
             // Without a relay, a direct path by TCP is looked for all the same.
             PathPolicy::Any | PathPolicy::Relay | PathPolicy::Direct => {}

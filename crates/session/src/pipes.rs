@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     decisions::Input,
-    driver::Driver,
+    driver::SessionDriver,
     forward_requests::{ForwardRequest, refusal},
     pipe_requests::{PipeRequest, PipeTarget},
 };
@@ -23,7 +23,7 @@ use crate::stream::{Connection, Local};
 /// Streams that may wait for the connector's word.
 const MOST_WAITING: usize = 64;
 
-impl Driver {
+impl SessionDriver {
     pub(super) fn open_pipe(&mut self, request: PipeRequest) {
         if self.role == Role::Connector {
             let message = "this is the debuggee's end of the session";

@@ -8,11 +8,11 @@ use p2pdbg_tunnel::Tunnel;
 
 use super::{
     decisions::{milliseconds, whole_milliseconds},
-    driver::Driver,
+    driver::SessionDriver,
     streams::MOST_DESCRIBED,
 };
 
-impl Driver {
+impl SessionDriver {
     pub(super) fn describe(&mut self) -> SessionSnapshot {
         let now = Instant::now();
         let tunnel = self.connections.current();

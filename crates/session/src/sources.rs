@@ -8,13 +8,13 @@ use p2pdbg_facts::{HostFacts, HostPath, SourceRoots};
 use p2pdbg_proto::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
 use p2pdbg_sources::{Differences, Prefixes, SourceName, Told};
 
-use super::{driver::Driver, io::SessionOutput};
+use super::{driver::SessionDriver, io::SessionOutput};
 use crate::stream::{Connection, Local};
 
 /// The most files that are named in one report.
 const MOST_NAMED: usize = 1000;
 
-impl Driver {
+impl SessionDriver {
     /// Begins to look at the files, once there is somebody to compare them with.
     pub(super) fn begin_sources(&mut self) {
         let sources = &self.sources.sources;

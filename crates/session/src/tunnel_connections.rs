@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     decisions::{Counters, TunnelEnd, TunnelFacts},
-    event::Event,
+    event::SessionEvent,
     rejections::{Rejection, Rejections},
 };
 use crate::stream::{BestTunnel, send_frame};
@@ -58,7 +58,7 @@ pub(super) struct Connections {
     /// On which the other end was last told something.
     told: Option<u64>,
     rejections: Rejections,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SessionEvent>,
 }
 
 struct Connected {
@@ -72,7 +72,7 @@ impl Connections {
         role: Role,
         config: TunnelConfig,
         key: TunnelKey,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<SessionEvent>,
     ) -> Self {
         Self {
             role,
@@ -309,13 +309,13 @@ fn counters(tunnel: &Tunnel) -> Counters {
 fn watch(
     tunnel: &Tunnel,
     control: ControlReader,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<SessionEvent>,
     tasks: &mut JoinSet<()>,
 ) {
     let epoch = tunnel.epoch;
     let (connection, to) = (tunnel.connection.clone(), events.clone());
     tasks.spawn(async move {
-        let wrap = |message| Event::Control(epoch, message);
+        let wrap = |message| SessionEvent::Control(epoch, message);
         tunnel::read_messages(connection, control, to, wrap).await;
     });
     let (connection, to) = (tunnel.connection.clone(), events.clone());
@@ -333,7 +333,7 @@ fn watch(
             }
         }
         let why = connection.closed().await;
-        let _ = to.send(Event::TunnelEnded(epoch, why)).await;
+        let _ = to.send(SessionEvent::TunnelEnded(epoch, why)).await;
     });
     let (connection, to) = (tunnel.connection.clone(), events.clone());
     tasks.spawn(async move {
@@ -341,13 +341,13 @@ fn watch(
             if let Ok(header) = CopyHeader::decode(&copy) {
                 copy.advance(CopyHeader::LEN);
                 // The carrier brings it too, so a session that is busy can do without.
-                let _ = to.try_send(Event::Copy(header, copy));
+                let _ = to.try_send(SessionEvent::Copy(header, copy));
             }
         }
     });
 }
 
-async fn read_header(epoch: u64, mut carrier: RecvStream, events: mpsc::Sender<Event>) {
+async fn read_header(epoch: u64, mut carrier: RecvStream, events: mpsc::Sender<SessionEvent>) {
     let mut bytes = [0; CarrierHeader::LEN];
     // A carrier that was reset before it began is nobody's business. QUIC's limit bounds how many may dawdle.
     if carrier.read_exact(&mut bytes).await.is_err() {
@@ -355,7 +355,9 @@ async fn read_header(epoch: u64, mut carrier: RecvStream, events: mpsc::Sender<E
     }
     match CarrierHeader::decode(&bytes) {
         Ok(header) => {
-            let _ = events.send(Event::Carrier(epoch, header, carrier)).await;
+            let _ = events
+                .send(SessionEvent::Carrier(epoch, header, carrier))
+                .await;
         }
         Err(error) => {
             tracing::warn!(%error, "the peer opened a carrier with a bad header");
@@ -371,7 +373,7 @@ struct TunnelAcceptor {
     key: TunnelKey,
     epochs: Arc<Mutex<Epochs>>,
     rejections: Rejections,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SessionEvent>,
 }
 
 impl TunnelAcceptor {
@@ -409,7 +411,7 @@ impl TunnelAcceptor {
             let admit = move |epoch| lock(&epochs).accept(epoch).is_ok();
             let error = match tunnel::accept(&endpoint, incoming, &config, &key, admit).await {
                 Ok((tunnel, control)) => {
-                    let _ = events.send(Event::TunnelUp(tunnel, control)).await;
+                    let _ = events.send(SessionEvent::TunnelUp(tunnel, control)).await;
                     return;
                 }
                 Err(error) => error,

@@ -9,9 +9,9 @@ use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel::{Answered, TunnelError};
 use tokio::sync::oneshot;
 
-use super::{decisions::Input, driver::Driver, event::Event, tunnel_connections};
+use super::{decisions::Input, driver::SessionDriver, event::SessionEvent, tunnel_connections};
 
-impl Driver {
+impl SessionDriver {
     /// Waits for the first tunnel, which was prepared before there was a session.
     pub(super) fn go_on_with(&mut self, first: FirstTunnel) {
         let events = self.events.clone();
@@ -24,7 +24,7 @@ impl Driver {
                 }
                 self.tasks.spawn(async move {
                     while let Some(answered) = calls.next().await {
-                        let _ = events.send(Event::Called(answered)).await;
+                        let _ = events.send(SessionEvent::Called(answered)).await;
                     }
                 });
             }
@@ -33,7 +33,7 @@ impl Driver {
                 self.tasks.spawn(async move {
                     match first.await {
                         Ok((tunnel, control)) => {
-                            let _ = events.send(Event::TunnelUp(tunnel, control)).await;
+                            let _ = events.send(SessionEvent::TunnelUp(tunnel, control)).await;
                         }
                         Err(error) => tracing::info!(%error, "no first tunnel"),
                     }
@@ -59,8 +59,8 @@ impl Driver {
                 None => Err(TunnelError::Lost("its socket is gone".into())),
             };
             let event = match dialled {
-                Ok((tunnel, control)) => Event::TunnelUp(tunnel, control),
-                Err(error) => Event::DialFailed {
+                Ok((tunnel, control)) => SessionEvent::TunnelUp(tunnel, control),
+                Err(error) => SessionEvent::DialFailed {
                     number,
                     path,
                     error,
@@ -77,7 +77,7 @@ impl Driver {
         let events = self.events.clone();
         self.tasks.spawn(async move {
             let event = match call.await {
-                Ok((tunnel, control)) => Event::Called(Answered {
+                Ok((tunnel, control)) => SessionEvent::Called(Answered {
                     socket,
                     remote,
                     tunnel,
@@ -85,7 +85,7 @@ impl Driver {
                 }),
                 Err(error) => {
                     tracing::debug!(%error, "the call came to nothing");
-                    Event::CallFailed
+                    SessionEvent::CallFailed
                 }
             };
             let _ = events.send(event).await;

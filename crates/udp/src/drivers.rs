@@ -42,7 +42,7 @@ impl Runtime for WatchedRuntime {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        tokio::spawn(Driver(future));
+        tokio::spawn(QuinnTask(future));
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -55,9 +55,9 @@ impl Runtime for WatchedRuntime {
 }
 
 /// A task of one of quinn's endpoints or connections.
-struct Driver(Pin<Box<dyn Future<Output = ()> + Send>>);
+struct QuinnTask(Pin<Box<dyn Future<Output = ()> + Send>>);
 
-impl Future for Driver {
+impl Future for QuinnTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -4,7 +4,7 @@
 //! else the machine does meets all of them alike. Only ratios within one run mean anything. It needs root.
 
 #[cfg(target_os = "linux")]
-mod carriers;
+mod contenders;
 #[cfg(target_os = "linux")]
 mod crowd;
 #[cfg(target_os = "linux")]

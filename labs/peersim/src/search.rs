@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use p2pdbg_nat::NatKind;
-use p2pdbg_punch::{Event, Input, LossReason, Output, Technique};
+use p2pdbg_punch::{Input, LossReason, Output, PunchEvent, Technique};
 use p2pdbg_simnet::{Direction, Scenario, Simulation};
 
 use crate::End;
@@ -103,9 +103,9 @@ fn news(said: &Output) -> Option<News> {
             rtt: path.rtt,
         },
         Output::PathLost { reason } => News::Lost(*reason),
-        Output::Event(Event::PathAnswers { after }) => News::Answers(*after),
-        Output::Event(Event::Heard { .. }) => News::Heard,
-        Output::Event(Event::Unused { technique, rtt, .. }) => News::Unused {
+        Output::Event(PunchEvent::PathAnswers { after }) => News::Answers(*after),
+        Output::Event(PunchEvent::Heard { .. }) => News::Heard,
+        Output::Event(PunchEvent::Unused { technique, rtt, .. }) => News::Unused {
             technique: *technique,
             rtt: *rtt,
         },

@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2pdbg_ledger::{Admission, Frame, ResetCode, StreamId};
-use p2pdbg_path::{Carrier, PathCommand};
+use p2pdbg_path::{LegTransport, PathCommand};
 use p2pdbg_proto::tunnel::{PathKind, close};
 use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
 use p2pdbg_session::{
@@ -945,7 +945,7 @@ impl World {
                     Input::Relay {
                         socket: SocketId::V4,
                         remote: address(false, 0),
-                        carrier: Carrier::Udp,
+                        transport: LegTransport::Udp,
                     },
                 );
             }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_punch::{Config, Engine, Event, Family, Input, LocalAddress, Output, Path, SocketId};
+use p2pdbg_punch::{
+    Config, Engine, Family, Input, LocalAddress, Output, Path, PunchEvent, SocketId,
+};
 
 use crate::{
     segment::Transport,
@@ -216,7 +218,7 @@ impl Peer {
     }
 
     /// The events, with their times.
-    pub fn events(&self) -> impl Iterator<Item = (Duration, &Event)> {
+    pub fn events(&self) -> impl Iterator<Item = (Duration, &PunchEvent)> {
         self.log.iter().filter_map(|(at, output)| match output {
             Output::Event(event) => Some((*at, event)),
             _ => None,

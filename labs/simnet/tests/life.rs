@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2pdbg_punch::{Event, Input, LocalAddress, LossReason, Output, Technique};
+use p2pdbg_punch::{Input, LocalAddress, LossReason, Output, PunchEvent, Technique};
 use p2pdbg_simnet::{NatConfig, NatKind, Scenario, Simulation, Site};
 
 const S: Duration = Duration::from_secs(1);
@@ -209,7 +209,7 @@ fn a_relayed_session_looks_on_with_growing_pauses_and_little_traffic() {
         .peer(0)
         .events()
         .filter_map(|(_, event)| match event {
-            Event::AttemptFailed { pause, .. } => Some(*pause),
+            PunchEvent::AttemptFailed { pause, .. } => Some(*pause),
             _ => None,
         })
         .collect();

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use p2pdbg_punch::{Event, Input, LocalAddress, Path, Technique};
+use p2pdbg_punch::{Input, LocalAddress, Path, PunchEvent, Technique};
 use p2pdbg_simnet::{Direction, Link, NatConfig, NatKind, Overflow, Scenario, Simulation};
 
 const S: Duration = Duration::from_secs(1);
@@ -30,8 +30,8 @@ fn path(simulation: &Simulation, n: usize) -> Option<Path> {
 
 /// The other way that a peer told of last: technique, its round trip and the path's.
 fn unused(simulation: &Simulation, n: usize) -> Option<(Technique, Duration, Duration)> {
-    let told = |(_, event): (Duration, &Event)| match *event {
-        Event::Unused {
+    let told = |(_, event): (Duration, &PunchEvent)| match *event {
+        PunchEvent::Unused {
             technique,
             rtt,
             path_rtt,
@@ -140,8 +140,8 @@ fn bans(simulation: &mut Simulation) -> u64 {
 
 /// What a peer said of harm that its searches did, and when.
 fn harms(simulation: &Simulation, n: usize) -> Vec<(Duration, Option<Duration>)> {
-    let told = |(at, event): (Duration, &Event)| match *event {
-        Event::SearchHarmful { again, .. } => Some((at, again)),
+    let told = |(at, event): (Duration, &PunchEvent)| match *event {
+        PunchEvent::SearchHarmful { again, .. } => Some((at, again)),
         _ => None,
     };
     simulation.peer(n).events().filter_map(told).collect()
@@ -196,7 +196,7 @@ fn harm_that_was_a_change_of_the_network_hinders_no_search_though_the_change_is_
     simulation.start();
     let began = |s: &Simulation| {
         let mut events = s.peer(0).events();
-        events.any(|(_, event)| matches!(event, Event::SearchBegan { .. }))
+        events.any(|(_, event)| matches!(event, PunchEvent::SearchBegan { .. }))
     };
     assert!(simulation.run_until(10 * S, began));
     run(&mut simulation, 300 * MS);
@@ -244,7 +244,7 @@ fn what_a_search_leaves_behind_is_counted() {
             .peer(n)
             .events()
             .find_map(|(_, event)| match *event {
-                Event::SearchEnded { flows, .. } => Some(flows),
+                PunchEvent::SearchEnded { flows, .. } => Some(flows),
                 _ => None,
             });
         let left = left.expect("the search is over");
@@ -411,7 +411,8 @@ fn network_of_containers_that_comes_leaves_the_path_the_attempt_and_the_caution_
     simulation.use_path();
     run(&mut simulation, 20 * S);
     let attempts = |s: &Simulation| {
-        let began = |(_, event): &(Duration, Event)| matches!(event, Event::AttemptBegan { .. });
+        let began =
+            |(_, event): &(Duration, PunchEvent)| matches!(event, PunchEvent::AttemptBegan { .. });
         [0, 1].map(|n| {
             s.peer(n)
                 .events()

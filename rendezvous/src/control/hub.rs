@@ -22,7 +22,7 @@ use crate::{
     counters::Tallies,
     datapath::Command,
     health::Part,
-    hub_event::Event,
+    hub_event::HubEvent,
     hub_report::{Report, report},
     key_rooms::KeyRooms,
     keys::{KeyRing, UsageFile, unix_s},
@@ -51,7 +51,7 @@ pub(crate) struct Hub {
     rooms: KeyRooms,
     /// What waits of each session for its members; they last as long as it does.
     lanes: HashMap<SessionId, HashMap<ConnId, Lane>>,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<HubEvent>,
     datapath: mpsc::Sender<Command>,
     tallies: Arc<Tallies>,
     self_check: SelfCheck,
@@ -64,7 +64,7 @@ impl Hub {
         registry: Registry,
         book: Book,
         usage: UsageFile,
-        events: mpsc::Receiver<Event>,
+        events: mpsc::Receiver<HubEvent>,
         datapath: mpsc::Sender<Command>,
         tallies: Arc<Tallies>,
         self_check: SelfCheck,
@@ -161,15 +161,15 @@ impl Hub {
         }
     }
 
-    async fn on_event(&mut self, event: Event) -> Vec<Effect> {
+    async fn on_event(&mut self, event: HubEvent) -> Vec<Effect> {
         match event {
-            Event::Connected(id, arrival, outlet) => {
+            HubEvent::Connected(id, arrival, outlet) => {
                 self.outlets.insert(id, outlet);
                 self.self_check.on_peer(arrival.observed.ip());
                 self.registry.on_connected(now(), id, arrival);
                 Vec::new()
             }
-            Event::Message(id, message) => {
+            HubEvent::Message(id, message) => {
                 let now = now();
                 if let ToRendezvous::Clock { unix_s } = message
                     && let Some(ip) = self.registry.key_holder_at(id)
@@ -178,23 +178,23 @@ impl Hub {
                 }
                 self.registry.handle(now, id, message)
             }
-            Event::Malformed(id) => self.registry.on_malformed(id),
-            Event::Lost { id, on_purpose } => {
+            HubEvent::Malformed(id) => self.registry.on_malformed(id),
+            HubEvent::Lost { id, on_purpose } => {
                 self.outlets.remove(&id);
                 self.registry.on_lost(now(), id, on_purpose)
             }
-            Event::Bound(bound) => self.registry.on_bound(now(), bound),
-            Event::Ticket(ticket) => {
+            HubEvent::Bound(bound) => self.registry.on_bound(now(), bound),
+            HubEvent::Ticket(ticket) => {
                 self.on_ticket(ticket).await;
                 Vec::new()
             }
-            Event::Keys(keys) => self.set_keys(keys),
-            Event::Drain(until) => {
+            HubEvent::Keys(keys) => self.set_keys(keys),
+            HubEvent::Drain(until) => {
                 // The datapath never waits for the hub, so this cannot wait for ever.
                 let _ = self.datapath.send(Command::Drain(until.is_some())).await;
                 self.registry.drain(now(), until)
             }
-            Event::Report(reply) => {
+            HubEvent::Report(reply) => {
                 // Who asked may have gone.
                 let findings = self.self_check.findings().to_vec();
                 let _ = reply.send(Report {

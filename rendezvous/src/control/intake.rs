@@ -14,7 +14,7 @@ use tracing::{Span, field::Empty};
 use crate::{
     control::handshake_limits::{Admission, Transport},
     counters::Tallies,
-    hub_event::Event,
+    hub_event::HubEvent,
     limits::Limits,
     outgoing::{Inlet, outgoing_queue},
     registry::{Arrival, ConnId},
@@ -26,7 +26,7 @@ pub(crate) struct Intake {
     /// Counts connections and their attempts, and judges new ones.
     pub(crate) admission: Admission,
     /// Takes what they say to the task that owns the registry.
-    pub(crate) hub: mpsc::Sender<Event>,
+    pub(crate) hub: mpsc::Sender<HubEvent>,
     pub(crate) tallies: Arc<Tallies>,
     pub(crate) limits: Limits,
     /// The name of the next connection.
@@ -35,7 +35,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// For a rendezvous to which nobody has come yet.
-    pub(crate) fn new(limits: &Limits, hub: mpsc::Sender<Event>, tallies: Arc<Tallies>) -> Self {
+    pub(crate) fn new(limits: &Limits, hub: mpsc::Sender<HubEvent>, tallies: Arc<Tallies>) -> Self {
         Self {
             admission: Admission::new(limits),
             hub,
@@ -66,7 +66,7 @@ impl Intake {
             span: span.clone(),
         };
         let (outlet, inlet) = outgoing_queue(self.limits.outgoing_bytes);
-        let connected = Event::Connected(id, arrival, outlet);
+        let connected = HubEvent::Connected(id, arrival, outlet);
         self.hub.send(connected).await.ok()?;
         Some((id, inlet, span))
     }

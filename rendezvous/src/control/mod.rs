@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     control::handshake_limits::Established,
-    hub_event::Event,
+    hub_event::HubEvent,
     outgoing::{Inlet, Outgoing},
     registry::ConnId,
 };
@@ -54,7 +54,7 @@ pub(crate) async fn converse(
     id: ConnId,
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
-    hub: &mpsc::Sender<Event>,
+    hub: &mpsc::Sender<HubEvent>,
     inlet: Inlet,
     place: &Established,
 ) -> Ending {
@@ -68,7 +68,7 @@ pub(crate) async fn converse(
 async fn listen(
     id: ConnId,
     reader: &mut (impl AsyncRead + Unpin),
-    hub: &mpsc::Sender<Event>,
+    hub: &mpsc::Sender<HubEvent>,
     place: &Established,
 ) -> Ending {
     loop {
@@ -77,18 +77,18 @@ async fn listen(
                 Ok(message) => {
                     // The registry takes nothing but a hello for the first.
                     place.greeted();
-                    Event::Message(id, message)
+                    HubEvent::Message(id, message)
                 }
-                Err(_) => Event::Malformed(id),
+                Err(_) => HubEvent::Malformed(id),
             },
-            Err(ReadError::Malformed(_)) => Event::Malformed(id),
+            Err(ReadError::Malformed(_)) => HubEvent::Malformed(id),
             Ok(None) => return Ending::Finished,
             Err(ReadError::Stream(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Ending::Finished;
             }
             Err(ReadError::Stream(_)) => return Ending::Lost,
         };
-        let malformed = matches!(event, Event::Malformed(_));
+        let malformed = matches!(event, HubEvent::Malformed(_));
         if hub.send(event).await.is_err() || malformed {
             // What is left to do is the hub's: to say why, and to close. If it has gone, so has the inlet.
             return future::pending().await;
@@ -155,7 +155,7 @@ mod tests {
         outgoing::{Lane, Pushed, outgoing_queue},
     };
 
-    async fn events_of(bytes: &[u8]) -> Vec<Event> {
+    async fn events_of(bytes: &[u8]) -> Vec<HubEvent> {
         let (sender, mut receiver) = mpsc::channel(16);
         let (_outlet, inlet) = outgoing_queue(1_000);
         let (mut reader, mut writer) = (bytes, tokio::io::sink());
@@ -164,7 +164,7 @@ mod tests {
         let collect = async {
             let mut events = Vec::new();
             while let Some(event) = receiver.recv().await {
-                let last = matches!(event, Event::Malformed(_));
+                let last = matches!(event, HubEvent::Malformed(_));
                 events.push(event);
                 if last {
                     break;
@@ -210,7 +210,7 @@ mod tests {
         let bytes = [framed(&hello), framed(&longest)].concat();
         let events = events_of(&bytes).await;
         assert!(
-            matches!(&events[..], [Event::Message(_, a), Event::Message(_, b)] if *a == hello && *b == longest)
+            matches!(&events[..], [HubEvent::Message(_, a), HubEvent::Message(_, b)] if *a == hello && *b == longest)
         );
         assert!(events_of(&bytes[..3]).await.is_empty());
         assert!(events_of(&bytes[..9]).await.is_empty());
@@ -224,7 +224,10 @@ mod tests {
             &[0xff; 4],
             &[0, 0, 0x50, 0],
         ] {
-            assert!(matches!(events_of(bytes).await[..], [Event::Malformed(_)]));
+            assert!(matches!(
+                events_of(bytes).await[..],
+                [HubEvent::Malformed(_)]
+            ));
         }
     }
 

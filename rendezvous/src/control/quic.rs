@@ -28,7 +28,7 @@ use crate::{
         own_ids::OwnIds,
         quic_socket::LONGEST_DATAGRAM,
     },
-    hub_event::Event,
+    hub_event::HubEvent,
     limits::Limits,
     stun::topology::StunPlaces,
 };
@@ -190,7 +190,7 @@ async fn serve(
     };
     close_with(&visitor.connection, code);
     span.in_scope(|| tracing::debug!(?ending, on_purpose, "disconnected"));
-    let _ = intake.hub.send(Event::Lost { id, on_purpose }).await;
+    let _ = intake.hub.send(HubEvent::Lost { id, on_purpose }).await;
 }
 
 /// A peer that has connected and opened its stream.

@@ -31,9 +31,9 @@ use crate::{
         stream_io::{Patient, close_gently},
         tcp_leg::carry,
     },
-    hub_event::Event,
+    hub_event::HubEvent,
     offer::Offer,
-    relay::stream_input::Legs,
+    relay::tcp_leg_input::Legs,
     stun::{over_tcp, topology::StunPlaces},
     web::{self, Asker, Inside, Site},
 };
@@ -299,5 +299,5 @@ async fn hold_conversation<S>(
         close_gently(reader, writer).await;
     }
     span.in_scope(|| tracing::debug!(?ending, "disconnected"));
-    let _ = intake.hub.send(Event::Lost { id, on_purpose }).await;
+    let _ = intake.hub.send(HubEvent::Lost { id, on_purpose }).await;
 }

@@ -26,9 +26,9 @@ use crate::{
     },
     counters::Tallies,
     relay::{
-        StreamId,
+        TcpLegId,
         outbox::{Backlog, Batch},
-        stream_input::{Legs, StreamInput},
+        tcp_leg_input::{Legs, TcpLegInput},
     },
 };
 
@@ -93,7 +93,7 @@ pub(crate) async fn carry<S>(
 
 /// Passes on what goes both ways until either side ends it; whether the relay did, to which the leg is unknown now.
 async fn pass_on<R: AsyncRead + Unpin>(
-    stream: StreamId,
+    stream: TcpLegId,
     reader: &mut Packets<R>,
     backlog: Backlog,
     writer: &mut (impl AsyncWrite + Unpin),
@@ -206,10 +206,10 @@ impl<R: AsyncRead + Unpin> Packets<R> {
     }
 
     /// Passes on what comes until the connection ends or breaks the protocol.
-    async fn forward(&mut self, stream: StreamId, legs: &Legs, asked: &Notify) -> io::Result<()> {
+    async fn forward(&mut self, stream: TcpLegId, legs: &Legs, asked: &Notify) -> io::Result<()> {
         loop {
             while let Some(batch) = self.take_batch(asked)? {
-                let input = StreamInput::Datagrams(stream, batch);
+                let input = TcpLegInput::Datagrams(stream, batch);
                 if legs.datapath.send(input).await.is_err() {
                     return Ok(());
                 }

@@ -16,15 +16,15 @@ use tokio::sync::mpsc;
 
 use crate::{
     datapath::{command::Command, worker_sockets::Ports},
-    hub_event::Event,
+    hub_event::HubEvent,
     key_rooms::KeyRooms,
     keys::unix_s,
     relay::{
-        Forward, Relay, Route, Seen, Source, StreamId, UdpRoute,
+        Forward, Relay, Route, Seen, Source, TcpLegId, UdpRoute,
         early::Held,
         outbox::{Batch, KeyOutbox},
         routes::Routes,
-        stream_input::StreamInput,
+        tcp_leg_input::TcpLegInput,
     },
     wire_cost::Load,
 };
@@ -34,10 +34,10 @@ pub(crate) struct Core {
     pub(crate) relay: Relay,
     pub(crate) held: Held,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) outboxes: HashMap<StreamId, KeyOutbox>,
+    pub(crate) outboxes: HashMap<TcpLegId, KeyOutbox>,
     /// What may wait in them on the account of each key.
     pub(crate) rooms: KeyRooms,
-    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) events: mpsc::Sender<HubEvent>,
 }
 
 impl Core {
@@ -92,13 +92,13 @@ impl Core {
         ports.tallies.guests.set(self.relay.guests());
     }
 
-    pub(crate) fn on_stream(&mut self, ports: &Ports, now: Instant, input: StreamInput) {
+    pub(crate) fn on_stream(&mut self, ports: &Ports, now: Instant, input: TcpLegInput) {
         match input {
-            StreamInput::Datagrams(stream, batch) => {
+            TcpLegInput::Datagrams(stream, batch) => {
                 let forward = self.relay.forward_stream(now, stream, batch.load());
                 self.pass(ports, now, forward, batch);
             }
-            StreamInput::Join {
+            TcpLegInput::Join {
                 stream,
                 ip,
                 join,
@@ -120,7 +120,7 @@ impl Core {
                 }
                 self.on_seen(ports, joined.seen);
             }
-            StreamInput::Ended(stream) => {
+            TcpLegInput::Ended(stream) => {
                 self.outboxes.remove(&stream);
                 self.relay.on_stream_ended(stream);
                 self.settle(ports);
@@ -139,7 +139,7 @@ impl Core {
     ) {
         if let Some(ticket) = self.relay.admit(unix_s(), frame) {
             // The hub, which has the books, opens the legs; the member binds again in a moment.
-            let _ = self.events.try_send(Event::Ticket(Box::new(ticket)));
+            let _ = self.events.try_send(HubEvent::Ticket(Box::new(ticket)));
             return;
         }
         let outcome = self.relay.handle_frame(now, route, frame);
@@ -197,7 +197,7 @@ impl Core {
             self.settle(ports);
             // The hub never waits for us, and we do not wait for it: a full queue means that it is behind, and
             // the member will bind again.
-            let _ = self.events.try_send(Event::Bound(seen));
+            let _ = self.events.try_send(HubEvent::Bound(seen));
         }
     }
 
@@ -210,7 +210,7 @@ impl Core {
     }
 
     /// Puts datagrams into the queue of a leg over TCP.
-    fn put(&self, ports: &Ports, to: StreamId, batch: Batch) {
+    fn put(&self, ports: &Ports, to: TcpLegId, batch: Batch) {
         let (count, length) = (batch.count(), batch.bytes.len() as u64);
         let outbox = self.outboxes.get(&to);
         if outbox.is_some_and(|outbox| outbox.push(batch)) {

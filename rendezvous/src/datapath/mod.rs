@@ -45,10 +45,10 @@ use crate::{
         worker_sockets::Ports,
     },
     health::Part,
-    hub_event::Event,
+    hub_event::HubEvent,
     key_rooms::KeyRooms,
     limits::Limits,
-    relay::{Relay, early::Held, routes::Routes, stream_input::StreamInput},
+    relay::{Relay, early::Held, routes::Routes, tcp_leg_input::TcpLegInput},
     stun::{StunServer, topology::Vantages},
 };
 
@@ -62,15 +62,15 @@ const SWEEP: Duration = Duration::from_secs(2);
 pub(crate) struct Channels {
     pub(crate) commands: mpsc::Receiver<Command>,
     /// What comes from legs over TCP.
-    pub(crate) streams: mpsc::Receiver<StreamInput>,
-    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) streams: mpsc::Receiver<TcpLegInput>,
+    pub(crate) events: mpsc::Sender<HubEvent>,
 }
 
 /// Everything that reads ports or serves legs over TCP.
 pub(crate) struct Datapath {
     shared: Arc<Shared>,
     workers: Vec<Ports>,
-    streams: mpsc::Receiver<StreamInput>,
+    streams: mpsc::Receiver<TcpLegInput>,
 }
 
 impl Datapath {
@@ -134,7 +134,7 @@ impl Datapath {
 async fn keep(
     shared: Arc<Shared>,
     ports: Ports,
-    mut streams: mpsc::Receiver<StreamInput>,
+    mut streams: mpsc::Receiver<TcpLegInput>,
     stop: CancellationToken,
 ) {
     let mut sweep = tokio::time::interval(SWEEP);

@@ -98,12 +98,12 @@ fn read(mut download: Download) -> Channel<Bytes> {
             let sending = timeout(STALLS, sender.send_data(Bytes::from(chunk)));
             let sent = tokio::select! {
                 sent = sending => sent,
-                () = download.place.crowded_out() => return,
+                () = download.slot.crowded_out() => return,
             };
             if !matches!(sent, Ok(Ok(()))) {
                 return;
             }
-            download.place.moved(Instant::now());
+            download.slot.moved(Instant::now());
         }
     });
     body

@@ -5,13 +5,13 @@
 //! which `listen` knows from its own package, and the script those of the programs. So neither this host nor anybody on
 //! the way can put in something else, and busybox' wget, which knows neither TLS 1.3 nor pins, serves as well as curl.
 //!
-//! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all ([`places`]),
-//! each has its time, and a download is an attempt that never gets through for
+//! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all
+//! ([`download_slots`]), each has its time, and a download is an attempt that never gets through for
 //! [`Admission`](crate::control::handshake_limits::Admission): it counts for its address, and gives way to peers when
 //! there is a crowd.
 
+mod download_slots;
 mod http;
-mod places;
 
 use std::{
     fs::File,
@@ -24,8 +24,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use self::download_slots::{DownloadSlot, DownloadSlots};
 pub(crate) use self::http::{Body, answer, plain};
-use self::places::{Place, Places};
 use crate::limits::{AddressBuckets, Limits, Rate};
 
 /// The script that the line of `p2pdbg listen` fetches.
@@ -47,7 +47,7 @@ pub(crate) struct Offer {
     script: [u8; 32],
     rate: Rate,
     asked: Mutex<AddressBuckets>,
-    places: Places,
+    slots: DownloadSlots,
 }
 
 /// A file that is about to be sent.
@@ -55,7 +55,7 @@ pub(crate) struct Offer {
 pub(crate) struct Download {
     file: File,
     length: u64,
-    place: Place,
+    slot: DownloadSlot,
 }
 
 /// Why a request gets no file.
@@ -85,7 +85,7 @@ impl Offer {
             script: Sha256::digest(std::fs::read(path)?).into(),
             rate: limits.downloads,
             asked: Mutex::new(AddressBuckets::new(ADDRESSES)),
-            places: Places::new(limits),
+            slots: DownloadSlots::new(limits),
         })
     }
 
@@ -103,14 +103,10 @@ impl Offer {
         let taken = asked.take(from, self.rate, now, 1);
         drop(asked);
         taken.map_err(|_| Denial::TooMany)?;
-        let place = self.places.take(now, from).ok_or(Denial::Busy)?;
+        let slot = self.slots.take(now, from).ok_or(Denial::Busy)?;
         let file = File::open(self.directory.join(name)).map_err(|_| Denial::NotFound)?;
         let length = file.metadata().map_err(|_| Denial::NotFound)?.len();
-        Ok(Download {
-            file,
-            length,
-            place,
-        })
+        Ok(Download { file, length, slot })
     }
 }
 

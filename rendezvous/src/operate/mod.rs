@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     cluster_store::{KeyOrder, KeyOrders, Reloaded},
     counters::{Counters, Tallies},
-    hub_event::Event,
+    hub_event::HubEvent,
     hub_report::Report,
     keys::{KeyError, KeyFile, KeyRing, KeyStore, unix_s},
 };
@@ -86,7 +86,7 @@ pub struct Status {
 /// Asks a running rendezvous; cheap to clone, and good as long as that runs.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    pub(crate) hub: mpsc::Sender<Event>,
+    pub(crate) hub: mpsc::Sender<HubEvent>,
     pub(crate) store: KeyStore,
     pub(crate) open: bool,
     pub(crate) tallies: Arc<Tallies>,
@@ -119,7 +119,7 @@ impl Operator {
         let keys = count_live(&file);
         let ring = KeyRing::new(&file, self.open);
         // The hub ends with the server alone.
-        let _ = self.hub.send(Event::Keys(ring)).await;
+        let _ = self.hub.send(HubEvent::Keys(ring)).await;
         Ok(KeysRead { keys, shared: None })
     }
 
@@ -187,14 +187,14 @@ impl Operator {
     pub async fn drain(&self, most: Option<Duration>) -> Duration {
         let now = Instant::now();
         let left = self.drain.begin(now, most);
-        let _ = self.hub.send(Event::Drain(Some(now + left))).await;
+        let _ = self.hub.send(HubEvent::Drain(Some(now + left))).await;
         left
     }
 
     /// Takes that back; whether there was something to take back.
     pub async fn undrain(&self) -> bool {
         let was = self.drain.take_back();
-        let _ = self.hub.send(Event::Drain(None)).await;
+        let _ = self.hub.send(HubEvent::Drain(None)).await;
         was
     }
 
@@ -207,7 +207,7 @@ impl Operator {
     pub async fn status(&self) -> Option<Status> {
         let (reply, report) = oneshot::channel();
         let ask = async {
-            self.hub.send(Event::Report(reply)).await.ok()?;
+            self.hub.send(HubEvent::Report(reply)).await.ok()?;
             report.await.ok()
         };
         let report = tokio::time::timeout(PATIENCE, ask).await.ok()??;

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use p2pdbg_proto::control::{Handle, Place, Refusal, Role, SessionId};
+use p2pdbg_proto::control::{Handle, MeetingPoint, Refusal, Role, SessionId};
 
 use super::{
     ConnId, Effect, Now, Registry,
@@ -166,7 +166,8 @@ impl Registry {
                 Role::Connector => (waiting, id),
             };
             self.pay_for_introduction(now, id)?;
-            self.introduce(now, Place::Handle(handle), listener, connector, effects)?;
+            let point = MeetingPoint::Handle(handle);
+            self.introduce(now, point, listener, connector, effects)?;
         }
         if keyless {
             // It has shown nothing yet that lasts longer than this session.

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Fate, FromRendezvous, NameplateClaim, Place, Refusal, SessionId},
+    control::{Fate, FromRendezvous, MeetingPoint, NameplateClaim, Refusal, SessionId},
     node::NodeNumber,
 };
 
@@ -483,7 +483,7 @@ impl Registry {
                 return Err(refusal);
             }
         };
-        let place = Place::Nameplate(nameplate);
+        let place = MeetingPoint::Nameplate(nameplate);
         let session = self.introduce(now, place, listener, id, effects)?;
         self.nameplates
             .begin_pairing(now.instant, nameplate, session);

@@ -5,7 +5,7 @@
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{MAX_PREPARED, MAX_PREPARED_PLACES, Place, Refusal},
+    control::{MAX_PREPARED, MAX_PREPARED_PLACES, MeetingPoint, Refusal},
 };
 use sha2::{Digest, Sha256};
 
@@ -19,10 +19,10 @@ enum Spot {
 }
 
 impl Spot {
-    fn of(place: &Place) -> Self {
+    fn of(place: &MeetingPoint) -> Self {
         match place {
-            Place::Nameplate(nameplate) => Self::Nameplate(*nameplate),
-            Place::Handle(handle) => Self::Handle(Sha256::digest(handle.expose()).into()),
+            MeetingPoint::Nameplate(nameplate) => Self::Nameplate(*nameplate),
+            MeetingPoint::Handle(handle) => Self::Handle(Sha256::digest(handle.expose()).into()),
         }
     }
 }
@@ -55,7 +55,7 @@ impl Registry {
     pub(super) fn prepare(
         &mut self,
         id: ConnId,
-        place: &Place,
+        place: &MeetingPoint,
         payload: Vec<u8>,
     ) -> Result<(), Refusal> {
         if payload.len() > MAX_PREPARED {
@@ -70,7 +70,7 @@ impl Registry {
     /// What both of two peers have prepared for a place, in their order; nothing if one of them has not.
     pub(super) fn take_prepared(
         &mut self,
-        place: &Place,
+        place: &MeetingPoint,
         ids: [ConnId; 2],
     ) -> [Option<Vec<u8>>; 2] {
         let spot = Spot::of(place);

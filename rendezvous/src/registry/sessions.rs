@@ -8,7 +8,7 @@ use std::{
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{FromRendezvous, Introduction, MAX_SIGNAL, Place, Refusal, Role, SessionId},
+    control::{FromRendezvous, Introduction, MAX_SIGNAL, MeetingPoint, Refusal, Role, SessionId},
     relay::{LegGrant, LegId},
     secret::{Secret, random_bytes},
 };
@@ -224,7 +224,7 @@ impl Registry {
     pub(super) fn introduce(
         &mut self,
         now: Now,
-        place: Place,
+        place: MeetingPoint,
         listener: ConnId,
         connector: ConnId,
         effects: &mut Vec<Effect>,
@@ -258,8 +258,8 @@ impl Registry {
             number: self.sessions.begun,
             span: tracing::info_span!(parent: None, "session", id = ?session, key),
             nameplate: match place {
-                Place::Nameplate(nameplate) => Some(nameplate),
-                Place::Handle(_) => None,
+                MeetingPoint::Nameplate(nameplate) => Some(nameplate),
+                MeetingPoint::Handle(_) => None,
             },
             members,
             confirm_by: unknown.then(|| now.instant + self.limits.pairing_within),
@@ -303,7 +303,7 @@ impl Registry {
     fn tell_introduced(
         &mut self,
         session: SessionId,
-        place: &Place,
+        place: &MeetingPoint,
         began: &Session,
         grants: [LegGrant; 2],
         effects: &mut Vec<Effect>,

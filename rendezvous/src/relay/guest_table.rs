@@ -31,12 +31,12 @@ pub(super) enum Among {
 
 /// Guests by among whom they are counted, and in the order of their places.
 #[derive(Debug, Default)]
-struct Places {
+struct GuestOrder {
     ordered: BTreeMap<(Among, u64), SessionId>,
     counts: Tally<Among>,
 }
 
-impl Places {
+impl GuestOrder {
     fn add(&mut self, guest: &Guest, session: SessionId) {
         for (among, _) in &guest.counted {
             self.ordered.insert((*among, guest.place), session);
@@ -71,9 +71,9 @@ pub(super) struct Guests {
     /// Those of which no member has answered a challenge so far, and since when they are there, in that order.
     pub(super) unproved: VecDeque<(SessionId, Instant)>,
     /// The same in the order in which they came.
-    came: Places,
+    came: GuestOrder,
     /// The others in the order in which a member of each answered first.
-    proved: Places,
+    proved: GuestOrder,
     /// The next place in either order.
     next: u64,
     /// So many there may be on the account of one key.
@@ -101,8 +101,8 @@ impl Guests {
             draining: false,
             table: HashMap::new(),
             unproved: VecDeque::new(),
-            came: Places::default(),
-            proved: Places::default(),
+            came: GuestOrder::default(),
+            proved: GuestOrder::default(),
             next: 0,
             per_key: per_key.max(1),
         }

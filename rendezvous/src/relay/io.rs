@@ -25,13 +25,13 @@ pub(crate) struct UdpRoute {
 
 /// Names a connection over TCP that carries a leg, or asks to. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct StreamId(pub(crate) u64);
+pub(crate) struct TcpLegId(pub(crate) u64);
 
 /// How a leg's member is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     Udp(UdpRoute),
-    Stream(StreamId),
+    Stream(TcpLegId),
 }
 
 /// What to do with a datagram that is neither STUN nor one of our frames.

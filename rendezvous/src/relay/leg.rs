@@ -8,7 +8,7 @@ use std::{
 use p2pdbg_proto::relay::{Cookie, LegGrant};
 
 use super::{
-    io::{Route, StreamId},
+    io::{Route, TcpLegId},
     routes::Heard,
 };
 use crate::relay_allowance::LegMeter;
@@ -29,7 +29,7 @@ pub(super) struct Leg {
     /// When it last began with a source that was not proved, if it ever has.
     pub(super) began: Option<Instant>,
     /// The member's connection over TCP, whether or not it is the route.
-    pub(super) stream: Option<StreamId>,
+    pub(super) stream: Option<TcpLegId>,
     /// The newest attempt over TCP that was accepted: the JOIN of an older one may have been on its way for long.
     pub(super) attempt: Option<u64>,
     /// The newest cookie that was accepted, so that an older answer cannot take the leg back.

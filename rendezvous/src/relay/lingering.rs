@@ -10,13 +10,13 @@ use p2pdbg_proto::control::SessionId;
 use crate::keys::KeyId;
 
 /// When it ends, and what tells it from others that end then.
-type Place = (Instant, u64);
+type Ending = (Instant, u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Lingering {
-    places: HashMap<SessionId, (KeyId, Place)>,
+    places: HashMap<SessionId, (KeyId, Ending)>,
     /// Those of each key, the first to end first.
-    order: HashMap<KeyId, BTreeMap<Place, SessionId>>,
+    order: HashMap<KeyId, BTreeMap<Ending, SessionId>>,
     /// The keys by how many they have.
     heaviest: BTreeSet<(usize, KeyId)>,
     /// Tells those apart that end at the same time.
@@ -63,7 +63,7 @@ impl Lingering {
     }
 
     /// Changes those of a key, and its place among the keys.
-    fn change(&mut self, key: KeyId, change: impl FnOnce(&mut BTreeMap<Place, SessionId>)) {
+    fn change(&mut self, key: KeyId, change: impl FnOnce(&mut BTreeMap<Ending, SessionId>)) {
         let own = self.order.entry(key).or_default();
         self.heaviest.remove(&(own.len(), key));
         change(own);

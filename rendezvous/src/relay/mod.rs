@@ -26,9 +26,9 @@ mod leg;
 mod lingering;
 pub(crate) mod outbox;
 pub(crate) mod routes;
-pub(crate) mod stream_input;
+pub(crate) mod tcp_leg_input;
 
-pub(crate) use self::io::{Forward, Joined, Outcome, Route, Seen, Source, StreamId, UdpRoute};
+pub(crate) use self::io::{Forward, Joined, Outcome, Route, Seen, Source, TcpLegId, UdpRoute};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -83,11 +83,11 @@ pub(crate) struct Relay {
     sessions: HashMap<SessionId, [Leg; 2]>,
     legs: HashMap<LegId, Position>,
     sources: HashMap<Source, Position>,
-    streams: HashMap<StreamId, Position>,
+    streams: HashMap<TcpLegId, Position>,
     lingering: Lingering,
     guests: Guests,
     /// Streams that have lost their leg.
-    orphans: Vec<StreamId>,
+    orphans: Vec<TcpLegId>,
     /// Sources whose path may be another now than the one that was published.
     changed: Vec<Source>,
 }
@@ -195,7 +195,7 @@ impl Relay {
     }
 
     /// Where datagrams from a stream go.
-    pub(crate) fn forward_stream(&mut self, now: Instant, stream: StreamId, load: Load) -> Forward {
+    pub(crate) fn forward_stream(&mut self, now: Instant, stream: TcpLegId, load: Load) -> Forward {
         match self.streams.get(&stream) {
             Some(&position) => self.forward_from(now, position, load),
             None => Forward::NotALeg,
@@ -303,7 +303,7 @@ impl Relay {
     pub(crate) fn join(
         &mut self,
         now: Instant,
-        stream: StreamId,
+        stream: TcpLegId,
         ip: IpAddr,
         join: &Join,
         exported: &[u8; 32],
@@ -359,7 +359,7 @@ impl Relay {
     }
 
     /// A connection over TCP has ended, and with it the leg that it carried.
-    pub(crate) fn on_stream_ended(&mut self, stream: StreamId) {
+    pub(crate) fn on_stream_ended(&mut self, stream: TcpLegId) {
         let Some(position) = self.streams.remove(&stream) else {
             return;
         };
@@ -373,7 +373,7 @@ impl Relay {
     }
 
     /// The next stream that has lost its leg, and is to be told and ended.
-    pub(crate) fn poll_orphan(&mut self) -> Option<StreamId> {
+    pub(crate) fn poll_orphan(&mut self) -> Option<TcpLegId> {
         self.orphans.pop()
     }
 

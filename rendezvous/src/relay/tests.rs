@@ -110,7 +110,7 @@ impl Bench {
     }
 
     /// The connector's JOIN, by the attempt of this number.
-    fn join(&mut self, stream: StreamId, attempt: u64) -> Joined {
+    fn join(&mut self, stream: TcpLegId, attempt: u64) -> Joined {
         let exported = [7; 32];
         let join = Join::new(self.grant(Role::Connector), attempt, &exported);
         let ip = "198.51.100.2".parse().unwrap();
@@ -421,7 +421,7 @@ fn a_leg_whose_datagrams_the_workers_pass_on_alone_is_not_idle() {
 fn a_stream_that_takes_a_leg_over_or_ends_takes_the_path_of_the_workers_away() {
     let mut bench = Bench::both_bound();
     assert_eq!(bench.forward(LISTENER), Forward::To(route(CONNECTOR)));
-    let stream = StreamId(1);
+    let stream = TcpLegId(1);
     assert!(bench.join(stream, 1).seen.is_some());
     let by_stream = Forward::To(Route::Stream(stream));
     assert_eq!(bench.forward(LISTENER), by_stream);
@@ -435,16 +435,16 @@ fn a_stream_that_takes_a_leg_over_or_ends_takes_the_path_of_the_workers_away() {
 #[test]
 fn attempt_over_tcp_that_was_on_its_way_for_long_does_not_take_the_leg_from_a_later_one() {
     let mut bench = Bench::both_bound();
-    assert!(bench.join(StreamId(1), 4).seen.is_some());
+    assert!(bench.join(TcpLegId(1), 4).seen.is_some());
     for late in [3, 4] {
-        let reply = bench.join(StreamId(2), late).reply;
+        let reply = bench.join(TcpLegId(2), late).reply;
         let reason = RelayRefusal::Superseded;
         assert!(matches!(reply, RelayFrame::Refused { reason: told, .. } if told == reason));
         assert_eq!(bench.relay.poll_orphan(), None);
     }
-    assert!(bench.join(StreamId(3), 5).seen.is_some());
-    assert_eq!(bench.relay.poll_orphan(), Some(StreamId(1)));
-    let by_stream = Forward::To(Route::Stream(StreamId(3)));
+    assert!(bench.join(TcpLegId(3), 5).seen.is_some());
+    assert_eq!(bench.relay.poll_orphan(), Some(TcpLegId(1)));
+    let by_stream = Forward::To(Route::Stream(TcpLegId(3)));
     assert_eq!(bench.forward(LISTENER), by_stream);
 }
 

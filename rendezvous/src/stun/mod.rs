@@ -29,7 +29,7 @@ use p2pdbg_stun::{
 
 use crate::{
     limits::{Bucket, HashedBuckets, Limits, Rate},
-    stun::topology::{Place, Vantage},
+    stun::topology::{AnswerAddress, Vantage},
 };
 
 /// No answer is longer, in bytes.
@@ -60,7 +60,7 @@ pub(crate) struct StunServer {
 pub(crate) struct Answer<'b> {
     pub(crate) bytes: &'b [u8],
     /// Where it is sent from.
-    pub(crate) from: Place,
+    pub(crate) from: AnswerAddress,
     /// The port that it is sent to, if it is not the one that asked.
     pub(crate) to_port: Option<u16>,
 }
@@ -279,7 +279,7 @@ fn refuse(
 /// them if there is no place that answers it (RFC 5780 section 6.1).
 fn not_understood<'a>(
     message: &Message<'a>,
-    answers_from: Option<Place>,
+    answers_from: Option<AnswerAddress>,
 ) -> impl Iterator<Item = u16> + 'a {
     let change = answers_from.is_none().then_some(kind::CHANGE_REQUEST);
     change.into_iter().chain(message.unknown_required())

@@ -25,7 +25,7 @@ fn server() -> StunServer {
 
 /// A server with one address, whose system does not say where a datagram came to.
 fn alone() -> Vantage {
-    Vantage::alone(Place {
+    Vantage::alone(AnswerAddress {
         socket: 0,
         from: None,
         told: None,

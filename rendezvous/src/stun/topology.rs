@@ -49,7 +49,7 @@ pub(crate) struct Square {
 
 /// A place to answer from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct AnswerAddress {
     pub(crate) socket: usize,
     /// The address of ours to send from, in the socket's notation; none leaves it to the system.
     pub(crate) from: Option<IpAddr>,
@@ -61,18 +61,18 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Vantage {
     /// Here, the other port, the other address, both.
-    places: [Option<Place>; 4],
+    places: [Option<AnswerAddress>; 4],
 }
 
 impl Vantage {
     /// The place that differs from this one as a CHANGE-REQUEST says.
-    pub(crate) fn place(&self, other_address: bool, other_port: bool) -> Option<Place> {
+    pub(crate) fn place(&self, other_address: bool, other_port: bool) -> Option<AnswerAddress> {
         self.places[usize::from(other_address) * 2 + usize::from(other_port)]
     }
 
     /// Where the answer comes from, for RESPONSE-ORIGIN. Only told where there is a second address: clients take it
     /// for a sign of one.
-    pub(crate) fn origin(&self, place: Place) -> Option<SocketAddr> {
+    pub(crate) fn origin(&self, place: AnswerAddress) -> Option<SocketAddr> {
         self.other().and(place.told)
     }
 
@@ -82,7 +82,7 @@ impl Vantage {
     }
 
     /// A place that has no other.
-    pub(crate) fn alone(place: Place) -> Self {
+    pub(crate) fn alone(place: AnswerAddress) -> Self {
         Self {
             places: [Some(place), None, None, None],
         }
@@ -127,7 +127,7 @@ impl Vantages {
         destination: Option<IpAddr>,
         source: SocketAddr,
     ) -> Vantage {
-        let place = Place {
+        let place = AnswerAddress {
             socket,
             from: destination,
             told: None,
@@ -146,7 +146,7 @@ impl Vantages {
             // A host may have more addresses than the two: whichever was asked answers.
             let ip = arrived.unwrap_or(side.bound);
             let told = if ip == side.bound { side.told } else { ip };
-            Some(Place {
+            Some(AnswerAddress {
                 socket: side.sockets[port]?,
                 from: Some(square.in_notation(ip)),
                 told: Some(SocketAddr::new(told, side.ports[port])),

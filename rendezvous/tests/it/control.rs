@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Credential, Fate, FromRendezvous, Place, Refusal, Role, ToRendezvous, close},
+    control::{Credential, Fate, FromRendezvous, MeetingPoint, Refusal, Role, ToRendezvous, close},
     secret::Secret,
     url::AccessKey,
 };
@@ -18,7 +18,10 @@ async fn a_listener_and_a_connector_are_introduced_and_signal_both_ways() {
     let (mut listener, mut connector) = rig.pair().await;
     let session = listener.introduction.session;
     assert_eq!(session, connector.introduction.session);
-    assert!(matches!(listener.introduction.place, Place::Nameplate(_)));
+    assert!(matches!(
+        listener.introduction.place,
+        MeetingPoint::Nameplate(_)
+    ));
     let members = [&mut listener, &mut connector];
     let [one, two] = members.map(|member| &mut member.peer);
     pass(one, two, session).await;
@@ -150,7 +153,7 @@ async fn known_peers_meet_at_a_handle() {
     }
     let (one, two) = (listener.introduced().await, connector.introduced().await);
     assert_eq!((one.role, two.role), (Role::Listener, Role::Connector));
-    assert_eq!(one.place, Place::Handle(handle));
+    assert_eq!(one.place, MeetingPoint::Handle(handle));
     assert_eq!(one.session, two.session);
 }
 

@@ -6,7 +6,7 @@ use p2pdbg_pairing as pairing;
 use p2pdbg_pairing::{CodeFate, Next};
 use p2pdbg_path::Introduction;
 use p2pdbg_proto::{
-    control::{self, Fate, Place, Role, SessionId, ToRendezvous},
+    control::{self, Fate, MeetingPoint, Role, SessionId, ToRendezvous},
     signal::{AbortReason, MAX_NAME, PeerInfo, Signal},
 };
 
@@ -32,7 +32,7 @@ impl Meetings {
         let Some(at) = self.seen_from_here(&introduction) else {
             return;
         };
-        if let Place::Handle(handle) = &introduction.place
+        if let MeetingPoint::Handle(handle) = &introduction.place
             && let Some((id, channel)) = self.channels.at(handle)
         {
             channel.carry(session);

@@ -7,7 +7,8 @@ use p2pdbg_pairing::{Exchange, Failure, PairSecret};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
     control::{
-        FromRendezvous, NameplateClaim, Place, Refusal, Request, Role, SessionId, ToRendezvous,
+        FromRendezvous, MeetingPoint, NameplateClaim, Refusal, Request, Role, SessionId,
+        ToRendezvous,
     },
     fingerprint::Fingerprint,
     frame,
@@ -387,7 +388,7 @@ fn connector_whose_links_break_after_it_confirmed_confirms_five_times_and_ends()
         let told = Vec::new();
         meetings.handle(now, Input::LinkUp { told, reached });
         let session = SessionId([number; 16]);
-        let introduced = introduction(number, Place::Nameplate(code.nameplate));
+        let introduced = introduction(number, MeetingPoint::Nameplate(code.nameplate));
         meetings.handle(now, Input::Rendezvous(introduced));
         let own = Fingerprint::from_bytes([7; 32]);
         let (_, first) = Exchange::by_code(Role::Listener, &guess(&code), own);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use p2pdbg_base::ErrorCode;
 use p2pdbg_proto::{
     control::{
-        FromRendezvous, Introduction, NameplateClaim, Place, Refusal, Request, Role, SessionId,
+        FromRendezvous, Introduction, MeetingPoint, NameplateClaim, Refusal, Request, Role,
+        SessionId,
     },
     relay::{LegGrant, LegId},
     secret::Secret,
@@ -18,7 +19,7 @@ use crate::{Awaited, MeetingEvent, Whom, io::Input};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) fn introduction(session: u8, place: Place) -> FromRendezvous {
+pub(super) fn introduction(session: u8, place: MeetingPoint) -> FromRendezvous {
     FromRendezvous::Introduced(Introduction {
         session: SessionId([session; 16]),
         place,
@@ -39,7 +40,7 @@ fn exchanges_beyond_their_bound_are_told_that_the_listener_is_busy() {
     world.run(SECOND);
     let code = world.code(listener);
     for session in 0..50 {
-        let place = Place::Nameplate(code.nameplate);
+        let place = MeetingPoint::Nameplate(code.nameplate);
         let message = Input::Rendezvous(introduction(session, place));
         world.input(listener, message);
     }
@@ -60,7 +61,7 @@ fn introduction_at_a_place_where_nobody_is_awaited_is_left() {
     let listener = world.start(Role::Listener, Whom::Several(Awaited::default()));
     world.run(SECOND);
     world.events(listener);
-    let place = Place::Handle(Secret::random());
+    let place = MeetingPoint::Handle(Secret::random());
     world.input(listener, Input::Rendezvous(introduction(1, place)));
     assert!(world.events(listener).is_empty());
     assert!(!world.peers[listener].meetings.awaits(SessionId([1; 16])));
@@ -172,7 +173,7 @@ fn message() -> impl Strategy<Value = FromRendezvous> {
         }),
         (0u8..4, 100_001u32..100_004).prop_map(|(session, nameplate)| {
             let nameplate = p2pdbg_proto::code::Nameplate::new(nameplate).unwrap();
-            introduction(session, Place::Nameplate(nameplate))
+            introduction(session, MeetingPoint::Nameplate(nameplate))
         }),
         (100_001u32..100_004).prop_map(|nameplate| FromRendezvous::Listening(NameplateClaim {
             nameplate: p2pdbg_proto::code::Nameplate::new(nameplate).unwrap(),

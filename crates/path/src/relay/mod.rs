@@ -17,7 +17,7 @@ use p2pdbg_proto::relay::{LegGrant, RelayFrame, RelayRefusal};
 use p2pdbg_punch::SocketId;
 
 use super::{
-    Carrier,
+    LegTransport,
     relay_udp_leg::{Leg, LegAction},
 };
 
@@ -46,9 +46,9 @@ const FORGIVEN: Duration = Duration::from_secs(300);
 /// How long a connection that is not needed any more stays for what is still on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Which carriers may be used, and when.
+/// Which transports may be used, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Carriers {
+pub(super) enum LegTransports {
     /// UDP, and TCP if that takes too long.
     UdpFirst,
     /// Both at once: the rendezvous could be reached over TCP only.
@@ -75,7 +75,7 @@ pub(super) enum RelayAction {
     /// BIND is on its way over UDP: what is sent to the relay now comes behind it.
     Near,
     /// The peer can be dialled through the relay.
-    Ready(Carrier),
+    Ready(LegTransport),
     /// The relay knows the leg no longer.
     Gone,
 }
@@ -98,8 +98,8 @@ pub(super) struct Relay {
     pause: Duration,
     /// Until when UDP is not to carry the leg, though it could.
     avoided_until: Option<Instant>,
-    carrier: Option<Carrier>,
-    /// Since when the carrier is what it is.
+    transport: Option<LegTransport>,
+    /// Since when the transport is what it is.
     since: Instant,
     trial: Trial,
     progress: Progress,
@@ -186,27 +186,27 @@ impl Relay {
         grant: LegGrant,
         address: SocketAddr,
         socket: SocketId,
-        carriers: Carriers,
+        transports: LegTransports,
         peer_bound: bool,
         now: Instant,
     ) -> Self {
-        let tcp = match carriers {
-            Carriers::UdpFirst => Tcp::At(now + TCP_AFTER),
-            Carriers::UdpAlone => Tcp::Never,
-            Carriers::Both | Carriers::TcpAlone => Tcp::At(now),
+        let tcp = match transports {
+            LegTransports::UdpFirst => Tcp::At(now + TCP_AFTER),
+            LegTransports::UdpAlone => Tcp::Never,
+            LegTransports::Both | LegTransports::TcpAlone => Tcp::At(now),
         };
         Self {
             address,
             socket,
             leg: Leg::new(grant.clone(), Vec::new(), now),
             grant,
-            udp: carriers != Carriers::TcpAlone,
+            udp: transports != LegTransports::TcpAlone,
             tcp,
             tried_at: None,
             was_by_stream: false,
             pause: FIRST_PAUSE,
             avoided_until: None,
-            carrier: None,
+            transport: None,
             since: now,
             trial: Trial::new(),
             progress: Progress::Binding { peer_bound },
@@ -223,7 +223,7 @@ impl Relay {
         now: Instant,
     ) -> Self {
         let leg = Leg::new(grant.clone(), ticket, now);
-        let relay = Self::new(grant, address, socket, Carriers::UdpAlone, false, now);
+        let relay = Self::new(grant, address, socket, LegTransports::UdpAlone, false, now);
         Self { leg, ..relay }
     }
 
@@ -277,10 +277,10 @@ impl Relay {
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }
-        match (self.progress, self.carrier) {
-            (Progress::Bound { dial_at }, Some(carrier)) if dial_at <= now => {
+        match (self.progress, self.transport) {
+            (Progress::Bound { dial_at }, Some(transport)) if dial_at <= now => {
                 self.progress = Progress::Told;
-                Some(RelayAction::Ready(carrier))
+                Some(RelayAction::Ready(transport))
             }
             _ => None,
         }
@@ -324,7 +324,7 @@ impl Relay {
             Tcp::At(_) => self.tcp = Tcp::Idle,
             Tcp::Never | Tcp::Idle | Tcp::Until(_) => {}
         }
-        self.set_carrier(Carrier::Udp, now);
+        self.set_transport(LegTransport::Udp, now);
     }
 
     /// Ends the connection, and binds once more over UDP in case that unbound the leg.
@@ -342,11 +342,11 @@ impl Relay {
         }
     }
 
-    fn set_carrier(&mut self, carrier: Carrier, now: Instant) {
-        if self.carrier != Some(carrier) {
+    fn set_transport(&mut self, transport: LegTransport, now: Instant) {
+        if self.transport != Some(transport) {
             self.since = now;
         }
-        self.carrier = Some(carrier);
+        self.transport = Some(transport);
         let dial_at = match self.progress {
             Progress::Binding { peer_bound: false } => now + PEER_LEG,
             _ => now,
@@ -355,8 +355,8 @@ impl Relay {
     }
 
     /// The leg was joined over TCP, or over a WebSocket.
-    pub(super) fn on_stream_bound(&mut self, now: Instant, carrier: Carrier) {
-        if self.carrier == Some(Carrier::Udp) && !self.avoids_udp(now) {
+    pub(super) fn on_stream_bound(&mut self, now: Instant, transport: LegTransport) {
+        if self.transport == Some(LegTransport::Udp) && !self.avoids_udp(now) {
             if now.saturating_duration_since(self.since) >= FORGIVEN {
                 self.trial = Trial::new();
             }
@@ -364,12 +364,12 @@ impl Relay {
         }
         self.tcp = Tcp::Up;
         self.was_by_stream = true;
-        self.set_carrier(carrier, now);
+        self.set_transport(transport, now);
     }
 
     /// The relay refuses the leg over TCP, or takes it back.
     pub(super) fn on_stream_refused(&mut self, now: Instant, reason: RelayRefusal) {
-        if reason == RelayRefusal::UnknownLeg && self.carrier != Some(Carrier::Udp) {
+        if reason == RelayRefusal::UnknownLeg && self.transport != Some(LegTransport::Udp) {
             self.actions.push_back(RelayAction::Gone);
         }
         self.on_stream_ended(now);
@@ -379,7 +379,7 @@ impl Relay {
     pub(super) fn on_stream_ended(&mut self, now: Instant) {
         let was = std::mem::replace(&mut self.tcp, Tcp::Idle);
         if self.is_by_stream() {
-            self.carrier = None;
+            self.transport = None;
             self.progress = Progress::Binding { peer_bound: true };
             self.actions.push_back(RelayAction::LeaveTcp);
             self.leg.rebind(now);
@@ -388,7 +388,7 @@ impl Relay {
             // Failures before it say nothing of the next attempts.
             self.pause = FIRST_PAUSE;
             self.tcp = Tcp::At(now);
-        } else if self.carrier.is_none() || was == Tcp::Connecting {
+        } else if self.transport.is_none() || was == Tcp::Connecting {
             self.tcp = Tcp::At(now + self.pause);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
@@ -411,7 +411,7 @@ impl Relay {
     }
 
     fn is_by_stream(&self) -> bool {
-        matches!(self.carrier, Some(Carrier::Tcp | Carrier::Web))
+        matches!(self.transport, Some(LegTransport::Tcp | LegTransport::Web))
     }
 
     fn avoids_udp(&self, now: Instant) -> bool {

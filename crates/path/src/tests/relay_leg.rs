@@ -150,11 +150,11 @@ impl World {
     }
 
     /// Where the peer can be dialled through the relay.
-    async fn relay_is_ready(&mut self) -> (SocketAddr, Carrier) {
+    async fn relay_is_ready(&mut self) -> (SocketAddr, LegTransport) {
         self.event(|event| match event {
             PathEvent::Relay {
-                remote, carrier, ..
-            } => Some((remote, carrier)),
+                remote, transport, ..
+            } => Some((remote, transport)),
             _ => None,
         })
         .await
@@ -170,7 +170,7 @@ async fn leg_is_bound_and_the_relay_is_told_as_ready_once_the_peer_has_bound_too
         bound: true,
     });
     let at = world.relay.socket.local_addr().unwrap();
-    assert_eq!(world.relay_is_ready().await, (at, Carrier::Udp));
+    assert_eq!(world.relay_is_ready().await, (at, LegTransport::Udp));
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn peer_that_binds_while_the_exchange_is_under_way_is_kept_for_the_session
 async fn leg_that_is_to_avoid_udp_tries_tcp_and_goes_on_over_udp_where_that_ends() {
     let mut world = World::introduced(true).await;
     world.relay.bound().await;
-    assert_eq!(world.relay_is_ready().await.1, Carrier::Udp);
+    assert_eq!(world.relay_is_ready().await.1, LegTransport::Udp);
     // Nothing but the connection's coming is of interest: it ends without a word.
     let tcp = world.relay.tcp.take().unwrap().listen(8).unwrap();
     let avoid = Duration::from_secs(30);
@@ -292,5 +292,5 @@ async fn leg_that_is_to_avoid_udp_tries_tcp_and_goes_on_over_udp_where_that_ends
     world.paths.command(PathCommand::AvoidUdp(Duration::ZERO));
     world.paths.command(PathCommand::RelayLost);
     world.relay.bound().await;
-    assert_eq!(world.relay_is_ready().await.1, Carrier::Udp);
+    assert_eq!(world.relay_is_ready().await.1, LegTransport::Udp);
 }

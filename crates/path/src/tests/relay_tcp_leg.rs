@@ -32,7 +32,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 struct Rig {
     config: LegStreamConfig,
     arrivals: mpsc::Receiver<p2pdbg_net::tcp_detour::Arrival>,
-    events: mpsc::Receiver<(u64, StreamEvent)>,
+    events: mpsc::Receiver<(u64, TcpLegEvent)>,
 }
 
 impl Rig {
@@ -194,7 +194,7 @@ async fn relay_refuses_a_leg_that_it_has_not_granted() {
     let _leg = RelayTcpLeg::open(rig.config);
     let (id, event) = in_time(rig.events.recv()).await.unwrap();
     assert_eq!(id, 1);
-    assert!(matches!(event, StreamEvent::Refused(_)), "{event:?}");
+    assert!(matches!(event, TcpLegEvent::Refused(_)), "{event:?}");
     server.shutdown().await;
 }
 
@@ -212,11 +212,11 @@ async fn leg_ends_where_nothing_listens_and_where_what_listens_is_no_relay() {
         .unwrap();
     drop(stranger);
     let (_, event) = in_time(rig.events.recv()).await.unwrap();
-    assert!(matches!(event, StreamEvent::Ended(_)), "{event:?}");
+    assert!(matches!(event, TcpLegEvent::Ended(_)), "{event:?}");
     drop(listener);
     let mut rig = Rig::new(&url, at);
     let leg = RelayTcpLeg::open(rig.config);
     leg.check();
     let (_, event) = in_time(rig.events.recv()).await.unwrap();
-    assert!(matches!(event, StreamEvent::Ended(_)), "{event:?}");
+    assert!(matches!(event, TcpLegEvent::Ended(_)), "{event:?}");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::{
-    Config, Event, Obstacle,
+    Config, Obstacle, PunchEvent,
     checklist::Checklist,
     ladder,
     obstacle::{self, Evidence},
@@ -124,7 +124,7 @@ impl Engine {
             began: self.now,
             until: self.now + self.config.timing.attempt,
         };
-        self.out.event(Event::AttemptBegan { attempt });
+        self.out.event(PunchEvent::AttemptBegan { attempt });
     }
 
     pub(super) fn end_attempt_when_over(&mut self) {
@@ -140,7 +140,7 @@ impl Engine {
                 };
                 if self.path.direct.is_none() {
                     self.attempts.obstacle = Some(obstacle);
-                    self.out.event(Event::AttemptFailed {
+                    self.out.event(PunchEvent::AttemptFailed {
                         attempt,
                         packets: self.attempts.pacer.spent(),
                         pause,
@@ -178,7 +178,7 @@ impl Engine {
             };
             self.out.request(self.now, due.key, due.ttl, purpose);
             if self.attempts.pacer.exhausted() {
-                self.out.event(Event::BudgetSpent);
+                self.out.event(PunchEvent::BudgetSpent);
             }
         }
     }

@@ -9,7 +9,7 @@ use p2pdbg_proto::address;
 
 use super::{Engine, attempts::Phase, host::Socket};
 use crate::{
-    Event, Family, LossReason, Output, SocketId, TcpPorts, Technique,
+    Family, LossReason, Output, PunchEvent, SocketId, TcpPorts, Technique,
     candidate::{self, Candidate, Kind},
     tcp::{self, MOST_CANDIDATES, Step, Stream, TcpOffer},
 };
@@ -79,14 +79,14 @@ impl Engine {
             let offer = self.peer.remote.as_ref().and_then(|r| r.tcp.as_ref());
             match self.tcp.poll(self.now, wanted, offer) {
                 Some(Step::Gather) => {
-                    self.out.event(Event::TcpSeries);
+                    self.out.event(PunchEvent::TcpSeries);
                     self.out.push(Output::TcpGather);
                 }
                 Some(Step::Tell) => self.host.signal_due = true,
                 Some(Step::Dial { round, patience }) => {
                     let to = self.tcp_targets();
                     let addresses = to.len();
-                    self.out.event(Event::TcpRound { round, addresses });
+                    self.out.event(PunchEvent::TcpRound { round, addresses });
                     if !to.is_empty() {
                         self.out.push(Output::TcpDial { to, patience });
                     }

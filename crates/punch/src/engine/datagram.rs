@@ -7,7 +7,7 @@ use p2pdbg_stun::{Class, Fingerprint, Message};
 
 use super::Engine;
 use crate::{
-    Event, Family, SocketId, Technique,
+    Family, PunchEvent, SocketId, Technique,
     candidate::{self, Kind},
     check::{self, FromPeer, Length, Nominated},
     gather::Answer,
@@ -112,7 +112,7 @@ impl Engine {
         {
             Answer::New(address) => {
                 self.host.signal_due = true;
-                self.out.event(Event::Gathered {
+                self.out.event(PunchEvent::Gathered {
                     kind: Kind::ServerReflexive,
                     address,
                 });
@@ -144,7 +144,7 @@ impl Engine {
         }
         if !self.is_controlling() && self.path.direct.is_none() {
             let (socket, remote) = key;
-            self.out.event(Event::Heard { socket, remote });
+            self.out.event(PunchEvent::Heard { socket, remote });
         }
         if let (Some(nominated), false) = (nomination, self.is_controlling())
             && let Some(pair) = self.attempts.checks.get_mut(key)
@@ -173,7 +173,7 @@ impl Engine {
         self.attempts.checks.on_valid(self.now, key, rtt, length);
         self.tell_of_lan(key);
         if !was_valid {
-            self.out.event(Event::PairValid {
+            self.out.event(PunchEvent::PairValid {
                 socket: key.0,
                 remote: key.1,
                 technique: self
@@ -187,7 +187,7 @@ impl Engine {
         if let Some(direct) = self.path.direct.as_mut().filter(|d| d.key() == key)
             && let Some(after) = direct.consent.on_answer(self.now)
         {
-            self.out.event(Event::PathAnswers { after });
+            self.out.event(PunchEvent::PathAnswers { after });
         }
         if let Purpose::Check {
             nomination: Some(nominated),

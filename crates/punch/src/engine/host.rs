@@ -10,7 +10,7 @@ use p2pdbg_proto::address;
 
 use super::Engine;
 use crate::{
-    Config, Event, Family, LocalAddress, LossReason, Output, SocketId,
+    Config, Family, LocalAddress, LossReason, Output, PunchEvent, SocketId,
     candidate::{self, Candidate, Kind},
     caution::{CAREFUL_INTERVAL, Caution},
     gather::Gathering,
@@ -186,7 +186,7 @@ impl Engine {
             None => self.host.mapped.remove(&socket).is_some(),
         };
         if let (true, Some(address)) = (changed, external) {
-            self.out.event(Event::Gathered {
+            self.out.event(PunchEvent::Gathered {
                 kind: Kind::Mapped,
                 address,
             });

@@ -6,7 +6,7 @@ use p2pdbg_nat::{Count, NatReport, Ports};
 
 use super::{Engine, host::LocalHost};
 use crate::{
-    Event, Family, SocketId, budget,
+    Family, PunchEvent, SocketId, budget,
     nat_observation::{self, Sample},
     own_mappings::OwnMappings,
     sampling::Sampling,
@@ -120,7 +120,7 @@ impl Engine {
             self.update_report();
             for family in [Family::V4, Family::V6] {
                 if self.host.gathering.answered(family) == Some(false) {
-                    self.out.event(Event::StunSilent(family));
+                    self.out.event(PunchEvent::StunSilent(family));
                 }
             }
         }
@@ -132,7 +132,7 @@ impl Engine {
             if self.is_controlling() {
                 self.reconsider_search();
             }
-            self.out.event(Event::Nat(self.nat.report.clone()));
+            self.out.event(PunchEvent::Nat(self.nat.report.clone()));
         }
     }
 

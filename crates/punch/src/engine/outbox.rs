@@ -9,7 +9,7 @@ use std::{
 use p2pdbg_stun::TransactionId;
 
 use crate::{
-    Config, Event, Family, Output, SocketId,
+    Config, Family, Output, PunchEvent, SocketId,
     caution::CAREFUL_INTERVAL,
     check::{self, Keys, Length},
     flows::Flows,
@@ -52,7 +52,7 @@ impl Outbox {
         self.queue.push_back(output);
     }
 
-    pub(super) fn event(&mut self, event: Event) {
+    pub(super) fn event(&mut self, event: PunchEvent) {
         tracing::debug!(?event);
         self.push(Output::Event(event));
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, attempts::Phase};
 use crate::{
-    Event, LossReason, Obstacle, Output, Path, SocketId, Technique, Timing,
+    LossReason, Obstacle, Output, Path, PunchEvent, SocketId, Technique, Timing,
     check::{Length, Nominated},
     consent_freshness::Consent,
     nomination::{Nomination, Step},
@@ -212,7 +212,7 @@ impl Engine {
         if !known {
             direct.unused = Some((other.technique, other.rtt));
             let path_rtt = checks.rtt(direct.key()).unwrap_or(direct.path.rtt);
-            self.out.event(Event::Unused {
+            self.out.event(PunchEvent::Unused {
                 technique: other.technique,
                 rtt: other.rtt,
                 path_rtt,
@@ -230,7 +230,7 @@ impl Engine {
             && direct.path.technique == Technique::Vpn
         {
             direct.path.technique = Technique::Lan;
-            self.out.event(Event::PathIsLan);
+            self.out.event(PunchEvent::PathIsLan);
         }
     }
 
@@ -397,7 +397,7 @@ mod tests {
             };
             engine.on_check_answered(sent, REMOTE, Length::Short);
             let told = outputs(&mut engine);
-            let told = told.contains(&Output::Event(Event::PathIsLan));
+            let told = told.contains(&Output::Event(PunchEvent::PathIsLan));
             assert_eq!(told, is_lan, "{ms} ms");
         }
         assert_eq!(engine.nominated().unwrap().technique, Technique::Lan);

@@ -11,7 +11,7 @@ use p2pdbg_proto::address;
 
 use super::{Engine, attempts::Phase};
 use crate::{
-    Event, Output, SocketId,
+    Output, PunchEvent, SocketId,
     candidate::{self, Candidate},
     pace::{self, Pace},
     pair::PairKey,
@@ -93,7 +93,7 @@ impl Engine {
             }
             Err(error) => {
                 tracing::debug!(%error, "dropped");
-                self.out.event(Event::BadSignal);
+                self.out.event(PunchEvent::BadSignal);
             }
         }
     }
@@ -154,7 +154,7 @@ impl Engine {
             self.host.gathering.lend(self.now, &servers, &sockets);
         }
         self.add_pairs();
-        self.out.event(Event::PeerCandidates {
+        self.out.event(PunchEvent::PeerCandidates {
             generation: signal.generation,
             usable: self.attempts.checks.usable(),
         });

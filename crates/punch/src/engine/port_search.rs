@@ -7,7 +7,7 @@ use std::{
 
 use super::{Engine, attempts::Phase};
 use crate::{
-    Event, Obstacle, Output, SocketId, Technique, budget,
+    Obstacle, Output, PunchEvent, SocketId, Technique, budget,
     candidate::{self, Candidate, Kind},
     caution::Caution,
     ladder,
@@ -200,7 +200,7 @@ impl Engine {
         let sockets = search.sockets();
         self.search.running = Some(search);
         self.search.canary = Some((self.now + CANARY_INTERVAL, ends + CANARY_AFTER));
-        self.out.event(Event::SearchBegan {
+        self.out.event(PunchEvent::SearchBegan {
             technique: plan.row().technique,
             sockets: sockets.len(),
         });
@@ -235,7 +235,7 @@ impl Engine {
                 }
             }
             if self.attempts.pacer.exhausted() {
-                self.out.event(Event::BudgetSpent);
+                self.out.event(PunchEvent::BudgetSpent);
             }
         }
         if let Some(hints) = self
@@ -333,7 +333,7 @@ impl Engine {
         let again = self.search.caution.on_harm(self.now);
         self.search.canary = None;
         self.out.flows.set_interval(self.search.caution.interval());
-        self.out.event(Event::SearchHarmful { flows, again });
+        self.out.event(PunchEvent::SearchHarmful { flows, again });
     }
 
     pub(super) fn search_next_at(&self) -> Option<Instant> {
@@ -428,7 +428,7 @@ impl Engine {
     pub(super) fn stop_search(&mut self) {
         if let Some(search) = self.search.running.take() {
             self.search.held = None;
-            self.out.event(Event::SearchEnded {
+            self.out.event(PunchEvent::SearchEnded {
                 technique: search.plan.row().technique,
                 flows: std::mem::take(&mut self.search.flows),
             });
@@ -471,7 +471,7 @@ mod tests {
     use crate::{
         Config, PunchKey, Role,
         check::Nominated,
-        search::{opener::Opener, plan::Shape},
+        search::{plan::Shape, socket_opener::SocketOpener},
     };
 
     const SOCKETS: u32 = 512;
@@ -490,7 +490,7 @@ mod tests {
             repeat: Duration::from_millis(200),
         };
         let first = engine.search.reserve_sockets(SOCKETS);
-        let opener = Opener::new(now, 0, shape, first, vec![to], None, 1);
+        let opener = SocketOpener::new(now, 0, shape, first, vec![to], None, 1);
         let hard = Role::Controlling;
         engine.search.running = Some(Search::open(SearchPlan::Birthday { hard }, opener));
         let mut send = |socket| {

@@ -12,9 +12,9 @@ use crate::{
     candidate,
     search::{
         Search, SearchPlan, aims,
-        opener::Opener,
         plan::{Parts, Volleys},
         prober::Prober,
+        socket_opener::SocketOpener,
         volley::{Aim, Orders, Volley},
     },
 };
@@ -58,7 +58,8 @@ impl Engine {
             };
             let first = self.search.reserve_sockets(shape.sockets);
             let server = self.main_server();
-            let opener = Opener::new(self.now, attempt, shape, first, targets, server, stride);
+            let opener =
+                SocketOpener::new(self.now, attempt, shape, first, targets, server, stride);
             Some(Search::open(plan, opener))
         } else {
             let range = probed.range(theirs);

@@ -9,10 +9,10 @@
 //! Either side sends many packets to one address, so that address must be one that the rendezvous itself saw the peer
 //! use, never one that only the peer claims.
 
-pub(crate) mod opener;
 pub(crate) mod plan;
 pub(crate) mod prober;
 mod shot;
+pub(crate) mod socket_opener;
 pub(crate) mod volley;
 
 use std::{
@@ -20,11 +20,11 @@ use std::{
     time::Instant,
 };
 
-use self::{opener::Opener, prober::Prober, volley::Volley};
 pub(crate) use self::{
     plan::SearchPlan,
     shot::{Hints, Shot},
 };
+use self::{prober::Prober, socket_opener::SocketOpener, volley::Volley};
 use crate::{SocketId, random::Random};
 
 /// A search under way: this side's part of the plan.
@@ -36,13 +36,13 @@ pub(crate) struct Search {
 
 #[derive(Debug)]
 enum Side {
-    Opener(Opener),
+    Opener(SocketOpener),
     Prober(Prober),
     Volley(Volley),
 }
 
 impl Search {
-    pub(crate) fn open(plan: SearchPlan, opener: Opener) -> Self {
+    pub(crate) fn open(plan: SearchPlan, opener: SocketOpener) -> Self {
         Self {
             plan,
             side: Side::Opener(opener),

@@ -22,8 +22,8 @@ use std::{
 };
 
 use super::{
-    opener::step,
     shot::{Hints, Shot},
+    socket_opener::step,
 };
 use crate::{SocketId, budget::VOLLEY_PASSES, port_set::PortSet, random::Random};
 

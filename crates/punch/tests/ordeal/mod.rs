@@ -14,8 +14,8 @@ use std::{
 };
 
 use p2pdbg_punch::{
-    Budget, Config, Engine, Event, Family, Input, LocalAddress, Output, PunchKey, Role, SocketId,
-    TcpPorts, candidate,
+    Budget, Config, Engine, Family, Input, LocalAddress, Output, PunchEvent, PunchKey, Role,
+    SocketId, TcpPorts, candidate,
 };
 use p2pdbg_stun::{Attribute, Class, Encoder, Message};
 
@@ -574,8 +574,8 @@ impl End {
                 }
                 Output::Nominated(_) => assert!(self.heard_peer, "a path before the peer spoke"),
                 Output::PathLost { .. } => self.own_generations += 1,
-                Output::Event(Event::AttemptBegan { .. }) => self.attempt = 0,
-                Output::Event(Event::SearchBegan { .. }) => {
+                Output::Event(PunchEvent::AttemptBegan { .. }) => self.attempt = 0,
+                Output::Event(PunchEvent::SearchBegan { .. }) => {
                     assert!(self.allowed, "a search that was not allowed");
                 }
                 Output::TcpGather => {

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_events::Event as Report;
 use p2pdbg_net::changes::Reason;
-use p2pdbg_path::{Carrier, PathCommand};
+use p2pdbg_path::{LegTransport, PathCommand};
 use p2pdbg_proto::{node::NodeNumber, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, Path, SocketId, Technique};
 
@@ -85,7 +85,7 @@ pub enum Input<'a> {
         /// The address of the relay, to which a tunnel is dialled.
         remote: SocketAddr,
         /// What carries this end's leg.
-        carrier: Carrier,
+        transport: LegTransport,
     },
     /// The rendezvous says that the peer has bound its leg of the relay, for the first time or again.
     PeerBound,

@@ -25,12 +25,12 @@ mod io;
 mod keep_alive;
 mod last_bytes;
 mod lateness;
+mod leg_transport;
 mod listener_dial;
 mod looking;
 mod near_tunnel;
 mod path_status;
 mod peer_lost;
-mod relay_carrier;
 mod starvation;
 mod tunnel_choice;
 mod yielding;
@@ -185,11 +185,11 @@ impl Decisions {
             Input::Relay {
                 socket,
                 remote,
-                carrier,
+                transport,
             } => {
-                self.note_carrier(carrier, now);
-                self.expect_relayed(carrier, remote, now);
-                self.on_relay((socket, remote), carrier.path(), now);
+                self.note_transport(transport, now);
+                self.expect_relayed(transport, remote, now);
+                self.on_relay((socket, remote), transport.path(), now);
             }
             Input::PeerBound => self.on_peer_bound(),
             Input::NearAt(near) => self.on_near_at(near, now),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_events::{PathKind as ReportedKind, PathReport, Via};
-use p2pdbg_path::Carrier;
+use p2pdbg_path::LegTransport;
 use p2pdbg_proto::{address::canonical, tunnel::PathKind};
 use p2pdbg_punch::{LossReason, Obstacle, Path, Technique};
 use p2pdbg_rendezvous_client::is_unknown;
@@ -32,7 +32,7 @@ pub(super) struct PathStatus {
     /// Whether the streams use another tunnel since.
     pub(super) untold: bool,
     /// What carries this end's leg of the relay.
-    carrier: Carrier,
+    transport: LegTransport,
     /// Whether UDP reaches the relay, and carried no tunnel there.
     uncarried: bool,
     peer_leg: PeerLeg,
@@ -70,7 +70,7 @@ impl PathStatus {
             was_direct: false,
             told: None,
             untold: false,
-            carrier: Carrier::Udp,
+            transport: LegTransport::Udp,
             uncarried: false,
             peer_leg: PeerLeg::Unheard,
             policed: None,
@@ -218,13 +218,13 @@ impl PathStatus {
     }
 
     /// Notes what carries this end's leg of the relay; whether it is another than before.
-    pub(super) fn on_relay(&mut self, carrier: Carrier) -> bool {
-        std::mem::replace(&mut self.carrier, carrier) != carrier
+    pub(super) fn on_relay(&mut self, transport: LegTransport) -> bool {
+        std::mem::replace(&mut self.transport, transport) != transport
     }
 
     /// What carries this end's leg of the relay.
-    pub(super) fn carrier(&self) -> Carrier {
-        self.carrier
+    pub(super) fn transport(&self) -> LegTransport {
+        self.transport
     }
 
     /// Whether UDP reaches the relay, and carried no tunnel there.
@@ -282,7 +282,7 @@ impl PathStatus {
             (true, _) => (ReportedKind::Direct, Via::Udp),
             (false, Some(_)) => (ReportedKind::Relay, Via::Udp),
             // The peer's leg may be carried otherwise; this end's is what somebody here can do something about.
-            (false, None) => (ReportedKind::Relay, self.carrier.via()),
+            (false, None) => (ReportedKind::Relay, self.transport.via()),
         };
         let why = match (path, self.left_because.take()) {
             (Some(path), _) => self.why_direct(&path),
@@ -334,8 +334,8 @@ impl PathStatus {
             PathPolicy::RelayTcp => return "--path relay-tcp was given".to_owned(),
             PathPolicy::Any | PathPolicy::Direct => {}
         }
-        let silent = match self.carrier {
-            Carrier::Udp => None,
+        let silent = match self.transport {
+            LegTransport::Udp => None,
             _ if self.uncarried => {
                 return "UDP gets out of this network, or the peer's, and carries no tunnel; what would help: a \
                         firewall that lets UDP pass whatever is in it"
@@ -343,7 +343,7 @@ impl PathStatus {
             }
             // It is not blocked, and carries little at one of the ends.
             _ if self.policed.is_some() || self.asked_for_tcp => None,
-            Carrier::Tcp | Carrier::Web => Some(UDP_SILENT.to_owned()),
+            LegTransport::Tcp | LegTransport::Web => Some(UDP_SILENT.to_owned()),
         };
         let known = self.obstacle.filter(|obstacle| !is_passing(*obstacle));
         // What TCP gets through is no outage. Nor is it known yet whose fault it is.

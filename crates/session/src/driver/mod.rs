@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     decisions::{Decisions, Input, Output, Settings},
     end::SessionEnd,
-    event::Event,
+    event::SessionEvent,
     forwards::Forwards,
     io::{QUEUE, SessionInput, SessionOutput},
     own_sources::SourcesPart,
-    paths::{Relays, SessionPaths, Starving},
+    paths::{Relays, SessionPaths, StarvingEnd},
     pipe_requests::PipeRequest,
     session_config::SessionConfig,
     session_policy::SessionPolicy,
@@ -55,7 +55,7 @@ pub(super) struct Peers {
 }
 
 /// The state of a session, owned by its task.
-pub(super) struct Driver {
+pub(super) struct SessionDriver {
     pub(super) role: Role,
     pub(super) decisions: Decisions,
     pub(super) connections: Connections,
@@ -70,19 +70,19 @@ pub(super) struct Driver {
     pub(super) pipes: Vec<(u16, PipeRequest)>,
     pub(super) reporter: Reporter,
     outputs: mpsc::Sender<SessionOutput>,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<SessionEvent>,
     /// Tasks that end with the session.
     pub(super) tasks: JoinSet<()>,
     over: Option<SessionEnd>,
 }
 
-impl Driver {
+impl SessionDriver {
     pub(super) fn new(
         config: SessionConfig,
         tunnel_config: TunnelConfig,
         paths: Paths,
         outputs: mpsc::Sender<SessionOutput>,
-    ) -> (Self, mpsc::Receiver<Event>) {
+    ) -> (Self, mpsc::Receiver<SessionEvent>) {
         let now = Instant::now();
         let (role, path_policy) = (config.paths.role, config.paths.policy);
         let policy = config.policy.clone();
@@ -90,7 +90,7 @@ impl Driver {
         let key = config.keys.tunnel.clone();
         let connections = Connections::new(role, tunnel_config, key, events.clone());
         let watcher = policy.inspect.then(|| {
-            let wrap = |stream, report| Event::Inspected(stream, Box::new(report));
+            let wrap = |stream, report| SessionEvent::Inspected(stream, Box::new(report));
             Watcher::start(role, events.clone(), wrap)
         });
         let reporter = config.reporter.clone();
@@ -135,7 +135,7 @@ impl Driver {
     pub(super) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<SessionInput>,
-        mut received: mpsc::Receiver<Event>,
+        mut received: mpsc::Receiver<SessionEvent>,
         told: Vec<PathEvent>,
         first: Option<FirstTunnel>,
         changes: Changes,
@@ -246,9 +246,9 @@ impl Driver {
                 self.ways.search();
             }
             Output::Path(PathCommand::AvoidUdp(time)) => {
-                self.ways.avoid_udp(Starving::Here, time);
+                self.ways.avoid_udp(StarvingEnd::Here, time);
             }
-            Output::AvoidUdpForPeer(time) => self.ways.avoid_udp(Starving::Peer, time),
+            Output::AvoidUdpForPeer(time) => self.ways.avoid_udp(StarvingEnd::Peer, time),
             Output::Path(command) => self.ways.command(command),
             Output::AskForTcp(time) => {
                 let seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
@@ -324,11 +324,11 @@ impl Driver {
             PathEvent::Relay {
                 socket,
                 remote,
-                carrier,
+                transport,
             } => self.decide(Input::Relay {
                 socket: socket.id,
                 remote,
-                carrier,
+                transport,
             }),
             PathEvent::Direct { socket, path } => {
                 self.ways.on_nominated(Some(socket));
@@ -365,15 +365,15 @@ impl Driver {
         }
     }
 
-    async fn handle_event(&mut self, event: Event) {
+    async fn handle_event(&mut self, event: SessionEvent) {
         match event {
-            Event::TunnelUp(tunnel, control) => {
+            SessionEvent::TunnelUp(tunnel, control) => {
                 self.catch_up_with_paths();
                 let facts = self.connections.insert(tunnel, control);
                 self.decide(Input::TunnelUp(facts));
             }
-            Event::Called(answered) => self.on_called(answered),
-            Event::DialFailed {
+            SessionEvent::Called(answered) => self.on_called(answered),
+            SessionEvent::DialFailed {
                 number,
                 path,
                 error,
@@ -381,37 +381,40 @@ impl Driver {
                 tracing::info!(%error, ?path, "no tunnel");
                 self.decide(Input::DialFailed(number));
             }
-            Event::CallFailed => self.decide(Input::CallFailed),
-            Event::TunnelEnded(epoch, error) => self.on_tunnel_ended(epoch, &error),
-            event @ (Event::Control(_, TunnelMessage::Ledger(_)) | Event::Carrier(..))
+            SessionEvent::CallFailed => self.decide(Input::CallFailed),
+            SessionEvent::TunnelEnded(epoch, error) => self.on_tunnel_ended(epoch, &error),
+            event @ (SessionEvent::Control(_, TunnelMessage::Ledger(_))
+            | SessionEvent::Carrier(..))
                 if !self.forwards.are_known() =>
             {
                 self.forwards.keep_until_known(event);
             }
-            Event::Control(epoch, message) => self.handle_control(epoch, message).await,
-            Event::Carrier(epoch, header, stream) => self.handle_carrier(epoch, header, stream),
-            Event::Copy(header, data) => self.streams.handle_copy(header, data),
-            Event::Measured(here) => self.on_measured(here),
-            Event::Swept => self.decide(Input::Swept),
-            Event::Accepted(forward, connection) => self.on_accepted(forward, connection),
-            Event::TargetListening(forward, listening) => {
+            SessionEvent::Control(epoch, message) => self.handle_control(epoch, message).await,
+            SessionEvent::Carrier(epoch, header, stream) => {
+                self.handle_carrier(epoch, header, stream)
+            }
+            SessionEvent::Copy(header, data) => self.streams.handle_copy(header, data),
+            SessionEvent::Measured(here) => self.on_measured(here),
+            SessionEvent::Swept => self.decide(Input::Swept),
+            SessionEvent::Accepted(forward, connection) => self.on_accepted(forward, connection),
+            SessionEvent::TargetListening(forward, listening) => {
                 self.on_target_listening(forward, listening);
             }
-            Event::Sources(told) => self.on_told(told),
-            Event::Attached(attached) => self.on_attached(attached),
-            Event::Inspected(stream, report) => self.on_inspected(stream, *report),
-            Event::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
-            Event::Listening(seen) => {
+            SessionEvent::Sources(told) => self.on_told(told),
+            SessionEvent::Attached(attached) => self.on_attached(attached),
+            SessionEvent::Inspected(stream, report) => self.on_inspected(stream, *report),
+            SessionEvent::OpenToNetwork(address) => self.forwards.on_open_to_network(address),
+            SessionEvent::Listening(seen) => {
                 for message in self.forwards.on_listening(&seen) {
                     self.connections.send(message);
                 }
             }
-            Event::TurnedAway(forward) => self.forwards.on_turned_away(forward),
-            Event::Silent(forward) => self.forwards.on_silent(forward),
-            Event::OtherUser(forward, uid) => self.forwards.on_other_user(forward, uid),
-            Event::HungUp(forward) => self.forwards.on_hung_up(forward),
-            Event::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),
-            Event::StreamWaiting(stream, forward) => self.on_stream_waiting(stream, forward),
+            SessionEvent::TurnedAway(forward) => self.forwards.on_turned_away(forward),
+            SessionEvent::Silent(forward) => self.forwards.on_silent(forward),
+            SessionEvent::OtherUser(forward, uid) => self.forwards.on_other_user(forward, uid),
+            SessionEvent::HungUp(forward) => self.forwards.on_hung_up(forward),
+            SessionEvent::Reached(forward) => self.forwards.on_reached(forward, &mut self.tasks),
+            SessionEvent::StreamWaiting(stream, forward) => self.on_stream_waiting(stream, forward),
         }
     }
 
@@ -478,9 +481,9 @@ impl Driver {
 }
 
 /// What debuggers may attach to here, of which the session is told.
-fn programs(policy: &SessionPolicy, events: mpsc::Sender<Event>) -> Programs {
+fn programs(policy: &SessionPolicy, events: mpsc::Sender<SessionEvent>) -> Programs {
     // If the session is that busy, its log says it.
-    let told = move |attached| drop(events.try_send(Event::Attached(attached)));
+    let told = move |attached| drop(events.try_send(SessionEvent::Attached(attached)));
     Programs::new(policy.attach.clone(), policy.descriptors, told)
 }
 

@@ -47,7 +47,7 @@ fn agreed(own: &Identity) -> SessionKeys {
 }
 
 /// A listener's session whose task is the test.
-fn listener(directory: &std::path::Path) -> Driver {
+fn listener(directory: &std::path::Path) -> SessionDriver {
     let identity = Arc::new(Identity::ephemeral().unwrap());
     let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
     let config = SessionConfig {
@@ -75,7 +75,7 @@ fn listener(directory: &std::path::Path) -> Driver {
     };
     let tunnels = TunnelConfig::new(&config.identity, config.peer).unwrap();
     let paths = Paths::open(config.paths.clone()).unwrap();
-    Driver::new(config, tunnels, paths, mpsc::channel(QUEUE).0).0
+    SessionDriver::new(config, tunnels, paths, mpsc::channel(QUEUE).0).0
 }
 
 #[tokio::test]

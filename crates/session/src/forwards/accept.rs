@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::same_user::{Gate, Whose};
-use crate::{event::Event, first_word::Screened};
+use crate::{event::SessionEvent, first_word::Screened};
 
 /// How long to wait when a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -29,7 +29,7 @@ pub(super) async fn accept(
     forward: u16,
     gate: Gate,
     sweep: Arc<Notify>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SessionEvent>,
 ) {
     let mut silent = JoinSet::new();
     loop {
@@ -54,7 +54,7 @@ pub(super) async fn accept(
                     continue;
                 }
                 // No web page reaches a Unix socket, and no scan of ports.
-                (Ok(connection), _) => Event::Accepted(forward, connection),
+                (Ok(connection), _) => SessionEvent::Accepted(forward, connection),
                 (Err(error), _) => {
                     // Descriptors have run out, say: a loop without a pause would only make it worse.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -67,11 +67,11 @@ pub(super) async fn accept(
                     if !is_let_in(gate, forward, &connection, &events) {
                         continue;
                     }
-                    if events.send(Event::Accepted(forward, connection)).await.is_err() {
+                    if events.send(SessionEvent::Accepted(forward, connection)).await.is_err() {
                         return;
                     }
                 }
-                Event::Swept
+                SessionEvent::Swept
             }
         };
         if events.send(event).await.is_err() {
@@ -86,20 +86,22 @@ fn on_screened(
     forward: u16,
     gate: Gate,
     silent: &mut JoinSet<Screened>,
-) -> Option<Event> {
+) -> Option<SessionEvent> {
     match screened {
-        Screened::Client(connection) => Some(Event::Accepted(forward, Connection::Tcp(connection))),
+        Screened::Client(connection) => {
+            Some(SessionEvent::Accepted(forward, Connection::Tcp(connection)))
+        }
         Screened::WebPage(connection) => {
             reset(&connection);
-            Some(Event::TurnedAway(forward))
+            Some(SessionEvent::TurnedAway(forward))
         }
         Screened::Waits(connection) => match gate.screen {
             // It counts itself.
             Some(screen) if !screen.lets_wait(silent.len() + 1) => {
                 silent.spawn(screen.judge(connection, screen.again()));
-                Some(Event::Silent(forward))
+                Some(SessionEvent::Silent(forward))
             }
-            _ => Some(Event::Accepted(forward, Connection::Tcp(connection))),
+            _ => Some(SessionEvent::Accepted(forward, Connection::Tcp(connection))),
         },
         Screened::Gone => None,
     }
@@ -110,7 +112,7 @@ fn is_let_in(
     gate: Gate,
     forward: u16,
     connection: &Connection,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<SessionEvent>,
 ) -> bool {
     match gate.whose(connection) {
         Whose::Ours => true,
@@ -120,7 +122,7 @@ fn is_let_in(
                 reset(connection);
             }
             // If the session is that busy, it is told of the next.
-            let _ = events.try_send(Event::OtherUser(forward, uid));
+            let _ = events.try_send(SessionEvent::OtherUser(forward, uid));
             false
         }
     }

@@ -8,7 +8,7 @@ use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::listening::{self, Presence};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{event::Event, stream::Dialing};
+use crate::{event::SessionEvent, stream::Dialing};
 
 /// What is dialled for a stream.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub(super) struct TargetDial {
     pub(super) turns: Arc<Turns>,
     /// Tells whether the target listens, if a connection is broken off that waits for one that has gone.
     pub(super) absence: Option<watch::Receiver<Option<bool>>>,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<SessionEvent>,
 }
 
 impl TargetDial {
@@ -29,18 +29,18 @@ impl TargetDial {
             let (waits, begins_to_wait) = oneshot::channel();
             let waiting = |_: &std::io::Error| {
                 // If the session is that busy, nobody reads what is awaited.
-                let _ = events.try_send(Event::StreamWaiting(self.stream, forward));
+                let _ = events.try_send(SessionEvent::StreamWaiting(self.stream, forward));
                 let _ = waits.send(());
             };
             let connection = tokio::select! {
                 connection = dial(&self.target, &self.turns, waiting) => connection,
                 () = refused(self.absence, begins_to_wait) => return Err(ResetCode::CONNECTION),
             };
-            let _ = events.try_send(Event::Reached(forward));
+            let _ = events.try_send(SessionEvent::Reached(forward));
             if let Ok(Presence::Listening(found)) = listening::look(&self.target)
                 && found.is_open_to_network()
             {
-                let _ = events.try_send(Event::OpenToNetwork(found.address));
+                let _ = events.try_send(SessionEvent::OpenToNetwork(found.address));
             }
             Ok(connection)
         })

@@ -31,7 +31,7 @@ use self::{
 };
 use super::{
     debuggers_elsewhere,
-    event::Event,
+    event::SessionEvent,
     first_word::Screen,
     forward_requests::{ForwardRequest, refusal},
     session_config::SessionConfig,
@@ -54,11 +54,11 @@ pub(super) struct Forwards {
     further: bool,
     policy: Arc<SessionPolicy>,
     reporter: Reporter,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<SessionEvent>,
     table: Vec<Entry>,
     told: bool,
     /// What came about streams before the forwards were known: QUIC delivers its streams in any order.
-    early: VecDeque<Event>,
+    early: VecDeque<SessionEvent>,
     /// Ports of which the person was told that other hosts can reach them.
     open_to_network: Vec<SocketAddr>,
     /// Debuggers of which the person was told that no forward leads to them.
@@ -68,7 +68,7 @@ pub(super) struct Forwards {
 }
 
 impl Forwards {
-    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(config: &SessionConfig, events: mpsc::Sender<SessionEvent>) -> Self {
         Self {
             role: config.paths.role,
             same_host: config.same_host,
@@ -205,7 +205,7 @@ impl Forwards {
                 && debuggers_elsewhere::can_be_told(&entry.forward)
         };
         if self.table.iter().any(is_watched_for) {
-            let watch = debuggers_elsewhere::watch(self.events.clone(), Event::Listening);
+            let watch = debuggers_elsewhere::watch(self.events.clone(), SessionEvent::Listening);
             self.elsewhere.watch_by(|| tasks.spawn(watch));
         }
         Ok(self.announcements())
@@ -339,14 +339,14 @@ impl Forwards {
 
     /// Keeps what cannot be understood before the forwards are known. What is too much is dropped, and its stream with
     /// it.
-    pub(super) fn keep_until_known(&mut self, event: Event) {
+    pub(super) fn keep_until_known(&mut self, event: SessionEvent) {
         if self.early.len() < EARLY {
             self.early.push_back(event);
         }
     }
 
     /// The next of what was kept, once it can be understood.
-    pub(super) fn next_kept(&mut self) -> Option<Event> {
+    pub(super) fn next_kept(&mut self) -> Option<SessionEvent> {
         self.early
             .pop_front_if(|_| self.told || self.role == Role::Listener)
     }
@@ -478,8 +478,10 @@ impl Forwards {
             let dial = dial.clone();
             Box::pin(async move {
                 if let Some(pause) = pause {
-                    let _ = dial.events.try_send(Event::HungUp(forward));
-                    let _ = dial.events.try_send(Event::StreamWaiting(stream, forward));
+                    let _ = dial.events.try_send(SessionEvent::HungUp(forward));
+                    let _ = dial
+                        .events
+                        .try_send(SessionEvent::StreamWaiting(stream, forward));
                     tokio::time::sleep(pause).await;
                 }
                 dial.dial().await
@@ -556,7 +558,8 @@ impl Forwards {
         Ok(opened.to_string())
     }
 
-    /// Has the connections taken that wait in the kernel at the open ports; how many times [`Event::Swept`] follows.
+    /// Has the connections taken that wait in the kernel at the open ports; how many times [`SessionEvent::Swept`]
+    /// follows.
     pub(super) fn sweep(&self) -> usize {
         let accepting = self.table.iter().filter_map(|entry| {
             let runs = entry.task.as_ref().is_some_and(|task| !task.is_finished());

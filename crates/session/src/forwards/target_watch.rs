@@ -13,7 +13,7 @@ use super::{
     Forwards,
     look_times::{self, LookTimes},
 };
-use crate::event::Event;
+use crate::event::SessionEvent;
 
 impl Forwards {
     /// Begins to look whether a target listens that was reached and is refused from now on while it does not.
@@ -98,7 +98,12 @@ impl Shown {
 }
 
 /// Tells whenever a target begins or ceases to listen.
-async fn look(target: HostPort, forward: u16, mut times: LookTimes, events: mpsc::Sender<Event>) {
+async fn look(
+    target: HostPort,
+    forward: u16,
+    mut times: LookTimes,
+    events: mpsc::Sender<SessionEvent>,
+) {
     let mut shown = Shown::default();
     loop {
         times.next().await;
@@ -111,7 +116,7 @@ async fn look(target: HostPort, forward: u16, mut times: LookTimes, events: mpsc
             }
         };
         if let Some(listens) = shown.note(listens) {
-            let event = Event::TargetListening(forward, listens);
+            let event = SessionEvent::TargetListening(forward, listens);
             if events.send(event).await.is_err() {
                 return;
             }

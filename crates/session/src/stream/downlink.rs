@@ -22,7 +22,7 @@ const CHUNKS: usize = 64;
 /// One direction of a stream at the end where its bytes go to.
 pub(super) struct Downlink {
     pub(super) receiver: Receiver,
-    carriers: Vec<Carrier>,
+    carriers: Vec<IncomingCarrier>,
     next_carrier: u64,
     /// What the ledger has given out and the local program has not taken.
     unwritten: VecDeque<Bytes>,
@@ -34,7 +34,7 @@ pub(super) struct Downlink {
     tap: Tap,
 }
 
-struct Carrier {
+struct IncomingCarrier {
     id: CarrierId,
     epoch: u64,
     stream: RecvStream,
@@ -75,7 +75,7 @@ impl Downlink {
         self.next_carrier += 1;
         match self.receiver.open(id, header)? {
             Opened::Accepted { displaced } => {
-                self.carriers.push(Carrier { id, epoch, stream });
+                self.carriers.push(IncomingCarrier { id, epoch, stream });
                 self.forget(|carrier| displaced.contains(&carrier.id));
             }
             Opened::Refused => drop(stream.stop(UNWANTED)),
@@ -178,7 +178,7 @@ impl Downlink {
         self.unwritten.clear();
     }
 
-    fn forget(&mut self, unwanted: impl Fn(&Carrier) -> bool) {
+    fn forget(&mut self, unwanted: impl Fn(&IncomingCarrier) -> bool) {
         for carrier in self.carriers.iter_mut().filter(|c| unwanted(c)) {
             // Of no effect on one that has ended.
             let _ = carrier.stream.stop(UNWANTED);

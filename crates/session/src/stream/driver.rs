@@ -72,7 +72,7 @@ impl Stream {
                 (None, Some(dialing))
             }
         };
-        let mut driver = Driver {
+        let mut driver = StreamDriver {
             id,
             uplink: Uplink::new(sender, Arc::clone(&traffic), written),
             downlink,
@@ -133,7 +133,7 @@ struct News {
     delivered: bool,
 }
 
-struct Driver {
+struct StreamDriver {
     id: StreamId,
     uplink: Uplink,
     downlink: Downlink,
@@ -149,7 +149,7 @@ struct Driver {
     end_came_by: Option<Tunnel>,
 }
 
-impl Driver {
+impl StreamDriver {
     async fn run(&mut self) {
         self.route();
         // One timer for the whole stream: to make one for each message would cost as much as the message.

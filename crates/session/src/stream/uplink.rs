@@ -24,7 +24,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<SendStream, quinn::ConnectionE
 /// One direction of a stream at the end where its bytes come from.
 pub(super) struct Uplink {
     pub(super) sender: Sender,
-    carriers: Vec<Carrier>,
+    carriers: Vec<OutgoingCarrier>,
     opening: Option<(u64, Opening)>,
     /// What of the current carrier's header QUIC has not taken.
     header: Bytes,
@@ -35,7 +35,7 @@ pub(super) struct Uplink {
     tap: Tap,
 }
 
-struct Carrier {
+struct OutgoingCarrier {
     id: CarrierId,
     epoch: u64,
     stream: SendStream,
@@ -168,7 +168,7 @@ impl Uplink {
         }
         let header = self.sender.attach(id).encode();
         self.header = Bytes::copy_from_slice(&header);
-        self.carriers.push(Carrier { id, epoch, stream });
+        self.carriers.push(OutgoingCarrier { id, epoch, stream });
     }
 
     fn on_read(&mut self, read: io::Result<Option<Bytes>>) -> UplinkEvent {
@@ -198,7 +198,7 @@ impl Uplink {
             self.opening = None;
         }
         let current = self.sender.current();
-        let on_it = |c: &&Carrier| c.epoch == epoch;
+        let on_it = |c: &&OutgoingCarrier| c.epoch == epoch;
         let lost: Vec<CarrierId> = self.carriers.iter().filter(on_it).map(|c| c.id).collect();
         if current.is_some_and(|current| lost.contains(&current)) {
             self.header = Bytes::new();

@@ -11,7 +11,7 @@ use super::{
     names::{AS_COMMAND, STEP},
 };
 use crate::{
-    carriers::{Carrier, Kind},
+    contenders::{Contender, Kind},
     process::Process,
     results::Row,
     site::Site,
@@ -104,13 +104,13 @@ fn step_as_command(site: &Site, python: &Path) -> Result<f64> {
     let mut command = vec![python.as_os_str().to_owned(), script(debugger.listens)];
     let port = PORT.to_string();
     command.extend(["--timeout", "50", "--port", &port].map(Into::into));
-    let (carrier, mut connect) = Carrier::with_command(site, PORT, &command)?;
+    let (contender, mut connect) = Contender::with_command(site, PORT, &command)?;
     connect.event("listening", |_| true)?;
     let mut command: Command = site.ide.command(python);
     command
         .arg(script(debugger.connects))
-        .args(["--timeout", "50", "--host", &carrier.host()])
-        .args(["--port", &carrier.port.to_string()])
+        .args(["--timeout", "50", "--host", &contender.host()])
+        .args(["--port", &contender.port.to_string()])
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let mut ide = Process::start(debugger.connects, command)?;
     let (_, done) = ide.event("done", |_| true)?;
@@ -140,12 +140,12 @@ fn step(site: &Site, python: &Path, debugger: &Debugger, kind: Kind) -> Result<f
     let mut listening = start(debugger.listens, listens_at, &bind, PORT)?;
     listening.event("listening", |_| true)?;
     let reverse = !debugger.debuggee_listens;
-    let carrier = Carrier::one(site, kind, PORT, reverse)?;
+    let contender = Contender::one(site, kind, PORT, reverse)?;
     let mut connecting = start(
         debugger.connects,
         connects_at,
-        &carrier.host(),
-        carrier.port,
+        &contender.host(),
+        contender.port,
     )?;
     let seen = [&mut connecting, &mut listening].map(|script| -> Result<Value> {
         let (_, done) = script.event("done", |_| true)?;

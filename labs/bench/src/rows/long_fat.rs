@@ -10,7 +10,7 @@ use super::{
     names::{LONG_FAT, LOSSY},
 };
 use crate::{
-    carriers::{Carrier, Kind},
+    contenders::{Contender, Kind},
     results::Row,
     site::Site,
     traffic::{self, Way},
@@ -42,18 +42,18 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         let site = Site::far(&context.tools, Impairments::NONE, Duration::ZERO)?;
         site.debuggee.link().impair(impairments)?;
         let kinds = [Kind::Raw, Kind::Ssh, Kind::Dumbpipe, Kind::Direct];
-        let carriers = Carrier::all(&site, &kinds, site.service);
+        let contenders = Contender::all(&site, &kinds, site.service);
         let cubic = traffic::serve(&site.debuggee, Some("cubic"))?;
         // Where the kernel has it.
         let bbr = &traffic::serve(&site.debuggee, Some("bbr"));
         for _ in 0..rounds {
-            for carrier in &carriers {
-                let mut stream = match carrier.kind {
+            for contender in &contenders {
+                let mut stream = match contender.kind {
                     // The end that sends decides.
                     Kind::Raw => site.connect(site.debuggee.ip(), cubic)?,
-                    _ => carrier.connect(&site)?,
+                    _ => contender.connect(&site)?,
                 };
-                measure(&mut row, name, carrier.kind.name(), &mut stream, length)?;
+                measure(&mut row, name, contender.kind.name(), &mut stream, length)?;
             }
             if let Ok(port) = bbr {
                 let mut stream = site.connect(site.debuggee.ip(), *port)?;

@@ -7,7 +7,7 @@ use p2pdbg_natlab::Impairments;
 
 use super::{Context, debuggers::debugpy_step, names::LONG_FAT};
 use crate::{
-    carriers::{Carrier, Kind},
+    contenders::{Contender, Kind},
     results::Row,
     site::Site,
     stats::percentile,
@@ -37,13 +37,13 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
         let link = Impairments::delayed(DELAY);
         site.debuggee.link().impair(link)?;
         let kinds = [Kind::Raw, Kind::Ssh, Kind::Dumbpipe, Kind::Direct];
-        let carriers = Carrier::all(&site, &kinds, site.service);
+        let contenders = Contender::all(&site, &kinds, site.service);
         let lossy = link.with_loss(f64::from(loss) / 100.0);
         site.debuggee.link().impair(lossy)?;
         let column = format!("{loss} % lost");
-        ping(context, &site, &carriers, &mut row, &column)?;
-        bulk(context, &site, &carriers, &mut row, &column)?;
-        drop(carriers);
+        ping(context, &site, &contenders, &mut row, &column)?;
+        bulk(context, &site, &contenders, &mut row, &column)?;
+        drop(contenders);
         debugger(context, &site, &mut row, &column);
     }
     Ok(row)
@@ -52,14 +52,14 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
 fn ping(
     context: &Context,
     site: &Site,
-    carriers: &[Carrier],
+    contenders: &[Contender],
     row: &mut Row,
     column: &str,
 ) -> Result<()> {
     let turns = context.rounds(25, 10);
     let mut streams = Vec::new();
-    for carrier in carriers {
-        streams.push((carrier.kind, carrier.connect(site)?, Vec::new()));
+    for contender in contenders {
+        streams.push((contender.kind, contender.connect(site)?, Vec::new()));
     }
     for turn in 0..=turns {
         for (_, stream, all) in &mut streams {
@@ -98,7 +98,7 @@ fn debugger(context: &Context, site: &Site, row: &mut Row, column: &str) {
 fn bulk(
     context: &Context,
     site: &Site,
-    carriers: &[Carrier],
+    contenders: &[Contender],
     row: &mut Row,
     column: &str,
 ) -> Result<()> {
@@ -111,8 +111,8 @@ fn bulk(
         Ok(())
     };
     for _ in 0..context.rounds(3, 1) {
-        for carrier in carriers {
-            if carrier.kind == Kind::Raw {
+        for contender in contenders {
+            if contender.kind == Kind::Raw {
                 let ip = site.debuggee.ip();
                 // At a few Mbit/s, or less: a part says as much.
                 let mut stream = site.connect(ip, cubic)?;
@@ -120,13 +120,13 @@ fn bulk(
                 let mut stream = site.connect(ip, bbr)?;
                 measure("raw TCP with BBR", &mut stream, length)?;
             } else {
-                let shorter = if carrier.kind == Kind::Dumbpipe {
+                let shorter = if contender.kind == Kind::Dumbpipe {
                     16
                 } else {
                     1
                 };
-                let mut stream = carrier.connect(site)?;
-                measure(carrier.kind.name(), &mut stream, length / shorter)?;
+                let mut stream = contender.connect(site)?;
+                measure(contender.kind.name(), &mut stream, length / shorter)?;
             }
         }
     }

@@ -13,7 +13,7 @@ use super::{
     names::{UNDER_BULK, UNDER_BULK_SHAPED},
 };
 use crate::{
-    carriers::{Carrier, Kind},
+    contenders::{Contender, Kind},
     results::Row,
     site::Site,
     stats::percentile,
@@ -63,8 +63,8 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
     let rounds = context.rounds(4, 2);
     let near = context.near()?;
     for _ in 0..rounds {
-        for carrier in &near.carriers {
-            measure(&mut row, &near.site, carrier, VETH)?;
+        for contender in &near.contenders {
+            measure(&mut row, &near.site, contender, VETH)?;
         }
     }
     let site = Site::far(&context.tools, Impairments::NONE, Duration::ZERO)?;
@@ -75,18 +75,18 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
     let other = context.tools.other.is_some();
     let mut kinds = vec![Kind::Raw, Kind::Ssh, Kind::Direct];
     kinds.push(if other { Kind::Other } else { Kind::Dumbpipe });
-    let carriers = Carrier::all(&site, &kinds, site.service);
+    let contenders = Contender::all(&site, &kinds, site.service);
     for _ in 0..context.rounds(3, 1) {
-        for carrier in &carriers {
-            measure(&mut row, &site, carrier, SHAPED)?;
+        for contender in &contenders {
+            measure(&mut row, &site, contender, SHAPED)?;
         }
     }
     Ok(row)
 }
 
-fn measure(row: &mut Row, site: &Site, carrier: &Carrier, case: Case) -> Result<()> {
-    let mut steps = carrier.connect(site)?;
-    let mut dump = carrier.connect(site)?;
+fn measure(row: &mut Row, site: &Site, contender: &Contender, case: Case) -> Result<()> {
+    let mut steps = contender.connect(site)?;
+    let mut dump = contender.connect(site)?;
     let mut alone = traffic::ping(&mut steps, 200, case.alone)?;
     alone.sort_by(f64::total_cmp);
     let over = AtomicBool::new(false);
@@ -108,7 +108,7 @@ fn measure(row: &mut Row, site: &Site, carrier: &Carrier, case: Case) -> Result<
     });
     let mut took = took?;
     took.sort_by(f64::total_cmp);
-    let name = carrier.kind.name();
+    let name = contender.kind.name();
     for (column, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0)] {
         row.add(case.table, name, column, percentile(&took, percent));
     }

@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::{
-    carriers::{Carrier, Kind},
+    contenders::{Contender, Kind},
     results::Row,
     site::Site,
     tools::Tools,
@@ -34,7 +34,7 @@ pub(crate) struct Context {
 /// The hosts on a veth and everything between them, for the rows that have that in common.
 pub(crate) struct Near {
     // Before the site, whose hosts they run on.
-    pub(crate) carriers: Vec<Carrier>,
+    pub(crate) contenders: Vec<Contender>,
     pub(crate) site: Site,
 }
 
@@ -61,8 +61,8 @@ impl Context {
                     Some(_) => &Kind::BUILDS,
                     None => &Kind::ALL,
                 };
-                let carriers = Carrier::all(&site, kinds, site.service);
-                Near { carriers, site }
+                let contenders = Contender::all(&site, kinds, site.service);
+                Near { contenders, site }
             }
         };
         Ok(self.near.insert(near))

@@ -10,7 +10,7 @@ use p2pdbg_natlab::Impairments;
 
 use super::Context;
 use crate::{
-    carriers::{Carrier, Kind},
+    contenders::{Contender, Kind},
     results::Row,
     site::Site,
     stats::percentile,
@@ -37,8 +37,8 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
             .with_rate(RATE)
             .with_queue((room * FITS as f64) as usize);
         site.debuggee.link().impair(link)?;
-        let carriers = Carrier::all(&site, &[Kind::Direct], site.service);
-        let ours = carriers.first().context("p2pdbg does not run")?;
+        let contenders = Contender::all(&site, &[Kind::Direct], site.service);
+        let ours = contenders.first().context("p2pdbg does not run")?;
         let column = format!("buffer × {room}");
         alone(&site, ours, &mut row, &column)?;
         for other in ["cubic", "bbr"] {
@@ -62,7 +62,7 @@ pub(super) fn run(context: &mut Context) -> Result<Row> {
 }
 
 /// p2pdbg alone: what it carries, and how long somebody else's message takes meanwhile.
-fn alone(site: &Site, ours: &Carrier, row: &mut Row, column: &str) -> Result<()> {
+fn alone(site: &Site, ours: &Contender, row: &mut Row, column: &str) -> Result<()> {
     let mut streams = [ours.connect(site)?];
     let mut other = site.connect(site.debuggee.ip(), site.service)?;
     let done = AtomicBool::new(false);

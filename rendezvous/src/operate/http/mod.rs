@@ -98,7 +98,7 @@ impl HttpPort {
             status: Arc::new(SharedStatus::new()),
         };
         let mut connections = JoinSet::new();
-        let mut places = Places::default();
+        let mut places = HttpSlots::default();
         loop {
             while connections.try_join_next().is_some() {}
             match self.listener.accept().await {
@@ -108,7 +108,7 @@ impl HttpPort {
                     let task = connections.spawn(async move {
                         let _ = timeout(LASTS, serve).await;
                     });
-                    places.take(Place { task, has_asked });
+                    places.take(HttpSlot { task, has_asked });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept on the HTTP port");
@@ -128,7 +128,7 @@ struct Asked {
 }
 
 /// The place of a connection.
-struct Place {
+struct HttpSlot {
     task: AbortHandle,
     /// Whether it has asked something.
     has_asked: Arc<AtomicBool>,
@@ -136,15 +136,15 @@ struct Place {
 
 /// The connections that there are, the oldest first.
 #[derive(Default)]
-struct Places(VecDeque<Place>);
+struct HttpSlots(VecDeque<HttpSlot>);
 
-impl Places {
+impl HttpSlots {
     /// Gives a new connection a place. If there is none left another one ends: a crowd that connects and is silent must
     /// not keep a supervisor waiting, who would start the program again.
-    fn take(&mut self, place: Place) {
+    fn take(&mut self, place: HttpSlot) {
         self.0.retain(|place| !place.task.is_finished());
         if self.0.len() >= CONNECTIONS {
-            let is_silent = |place: &Place| !place.has_asked.load(Ordering::Relaxed);
+            let is_silent = |place: &HttpSlot| !place.has_asked.load(Ordering::Relaxed);
             let oldest = self.0.iter().position(is_silent).unwrap_or(0);
             if let Some(oldest) = self.0.remove(oldest) {
                 oldest.task.abort();

@@ -1,7 +1,7 @@
 //! Meeting at handles.
 
 use super::*;
-use p2pdbg_proto::control::Place;
+use p2pdbg_proto::control::MeetingPoint;
 
 fn both_with_key() -> (Bench, Handle) {
     let mut bench = Bench::new();
@@ -22,8 +22,8 @@ fn peers_meet_in_either_order() {
         let second = first.other();
         let effects = bench.meet(id(second), &handle, second);
         let (listener, connector) = introductions(&effects);
-        assert_eq!(listener.place, Place::Handle(handle.clone()));
-        assert_eq!(connector.place, Place::Handle(handle));
+        assert_eq!(listener.place, MeetingPoint::Handle(handle.clone()));
+        assert_eq!(connector.place, MeetingPoint::Handle(handle));
         assert!(matches!(effects[1], Effect::Tell(LISTENER, _)));
     }
 }

@@ -1,7 +1,7 @@
 //! Listening, joining, and what becomes of nameplates.
 
 use super::*;
-use p2pdbg_proto::control::Place;
+use p2pdbg_proto::control::MeetingPoint;
 
 #[test]
 fn a_connector_without_a_key_joins_by_nameplate() {
@@ -10,7 +10,7 @@ fn a_connector_without_a_key_joins_by_nameplate() {
     let effects = bench.join(CONNECTOR, claim.nameplate);
     let (listener, connector) = introductions(&effects);
     for introduction in [&listener, &connector] {
-        assert_eq!(introduction.place, Place::Nameplate(claim.nameplate));
+        assert_eq!(introduction.place, MeetingPoint::Nameplate(claim.nameplate));
     }
 }
 

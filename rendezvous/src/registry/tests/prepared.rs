@@ -1,9 +1,9 @@
 //! What is said in advance, and to whom.
 
 use super::*;
-use p2pdbg_proto::control::Place;
+use p2pdbg_proto::control::MeetingPoint;
 
-fn prepare(bench: &mut Bench, id: ConnId, place: &Place, payload: &[u8]) -> Vec<Effect> {
+fn prepare(bench: &mut Bench, id: ConnId, place: &MeetingPoint, payload: &[u8]) -> Vec<Effect> {
     let (place, payload) = (place.clone(), payload.to_vec());
     bench.say(id, ToRendezvous::Prepare { place, payload })
 }
@@ -34,7 +34,7 @@ fn told(effects: &[Effect]) -> [Told<'_>; 2] {
 fn what_both_have_prepared_comes_behind_the_introduction_once() {
     let mut bench = Bench::new();
     let nameplate = bench.listener_and_connector().nameplate;
-    let place = Place::Nameplate(nameplate);
+    let place = MeetingPoint::Nameplate(nameplate);
     assert_eq!(prepare(&mut bench, LISTENER, &place, b"old"), []);
     assert_eq!(prepare(&mut bench, LISTENER, &place, b"listener"), []);
     assert_eq!(prepare(&mut bench, CONNECTOR, &place, b"connector"), []);
@@ -64,9 +64,9 @@ fn what_both_have_prepared_comes_behind_the_introduction_once() {
 fn what_one_alone_or_for_another_place_has_prepared_is_kept() {
     let mut bench = Bench::new();
     let nameplate = bench.listener_and_connector().nameplate;
-    let place = Place::Nameplate(nameplate);
+    let place = MeetingPoint::Nameplate(nameplate);
     prepare(&mut bench, LISTENER, &place, b"listener");
-    let elsewhere = Place::Handle(Secret::random());
+    let elsewhere = MeetingPoint::Handle(Secret::random());
     prepare(&mut bench, CONNECTOR, &elsewhere, b"connector");
     let effects = bench.join(CONNECTOR, nameplate);
     assert_eq!(told(&effects), [(None, None), (None, None)]);
@@ -82,10 +82,10 @@ fn what_one_alone_or_for_another_place_has_prepared_is_kept() {
 fn little_is_kept_and_for_few_places() {
     let mut bench = Bench::new();
     let nameplate = bench.listener_and_connector().nameplate;
-    let place = Place::Nameplate(nameplate);
+    let place = MeetingPoint::Nameplate(nameplate);
     prepare(&mut bench, LISTENER, &place, b"oldest");
     for _ in 0..16 {
-        let elsewhere = Place::Handle(Secret::random());
+        let elsewhere = MeetingPoint::Handle(Secret::random());
         assert_eq!(prepare(&mut bench, LISTENER, &elsewhere, &[0; 256]), []);
     }
     prepare(&mut bench, CONNECTOR, &place, b"connector");

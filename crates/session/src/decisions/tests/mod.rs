@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use p2pdbg_path::Carrier;
+use p2pdbg_path::LegTransport;
 use p2pdbg_punch::{Obstacle, Path, SocketId, Technique};
 
 use super::{
+    leg_transport::{BY_TCP, UNCARRIED},
     looking::QUICK_LOOK,
-    relay_carrier::{BY_TCP, UNCARRIED},
     *,
 };
 
@@ -152,7 +152,7 @@ fn relay() -> Input<'static> {
     Input::Relay {
         socket: SocketId::V4,
         remote: peer(0),
-        carrier: Carrier::Udp,
+        transport: LegTransport::Udp,
     }
 }
 
@@ -899,7 +899,7 @@ fn relay_by_tcp() -> Input<'static> {
     Input::Relay {
         socket: SocketId::V4,
         remote: peer(0),
-        carrier: Carrier::Tcp,
+        transport: LegTransport::Tcp,
     }
 }
 

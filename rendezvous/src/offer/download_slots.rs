@@ -15,12 +15,12 @@ use crate::{address_prefixes::networks, limits::Limits};
 /// Who has taken nothing for so long may be crowded out: 64 KiB are read at once, which is 52 kbit/s.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// A wider network of IPv6 has so many times the places of one address at the most: never all of them.
+/// A wider network of IPv6 has so many times the slots of one address at the most: never all of them.
 const MOST_TIMES: usize = 2;
 
-/// The places that there are.
+/// The slots that there are.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct DownloadSlots {
     most: usize,
     most_per_address: usize,
     taken: Arc<Mutex<Taken>>,
@@ -41,15 +41,15 @@ struct Holder {
     crowded_out: CancellationToken,
 }
 
-/// A place, until it is dropped.
+/// A slot, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct DownloadSlot {
     taken: Arc<Mutex<Taken>>,
     id: u64,
     crowded_out: CancellationToken,
 }
 
-impl Places {
+impl DownloadSlots {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             most: limits.downloads_at_once,
@@ -58,8 +58,8 @@ impl Places {
         }
     }
 
-    /// A place for this address; none if all that it may have are taken by others who take what they are sent.
-    pub(super) fn take(&self, now: Instant, ip: IpAddr) -> Option<Place> {
+    /// A slot for this address; none if all that it may have are taken by others who take what they are sent.
+    pub(super) fn take(&self, now: Instant, ip: IpAddr) -> Option<DownloadSlot> {
         let mut taken = lock(&self.taken);
         for (network, times) in networks(ip) {
             let most = self.most_per_address * times.min(MOST_TIMES);
@@ -76,7 +76,7 @@ impl Places {
             crowded_out: crowded_out.clone(),
         };
         taken.holders.insert(id, holder);
-        Some(Place {
+        Some(DownloadSlot {
             taken: self.taken.clone(),
             id,
             crowded_out,
@@ -100,7 +100,7 @@ impl Taken {
     }
 }
 
-impl Place {
+impl DownloadSlot {
     /// Something has been taken.
     pub(super) fn moved(&self, now: Instant) {
         if let Some(holder) = lock(&self.taken).holders.get_mut(&self.id) {
@@ -108,13 +108,13 @@ impl Place {
         }
     }
 
-    /// Resolves when the place is somebody else's.
+    /// Resolves when the slot is somebody else's.
     pub(super) async fn crowded_out(&self) {
         self.crowded_out.cancelled().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for DownloadSlot {
     fn drop(&mut self) {
         lock(&self.taken).holders.remove(&self.id);
     }
@@ -128,8 +128,8 @@ fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 mod tests {
     use super::*;
 
-    fn places(most: usize, most_per_address: usize) -> Places {
-        Places::new(&Limits {
+    fn slots(most: usize, most_per_address: usize) -> DownloadSlots {
+        DownloadSlots::new(&Limits {
             downloads_at_once: most,
             downloads_at_once_per_address: most_per_address,
             ..Limits::default()
@@ -142,36 +142,36 @@ mod tests {
 
     #[test]
     fn places_of_one_address_are_a_part_of_all_and_come_back() {
-        let (places, now) = (places(8, 2), Instant::now());
-        let mut held = Vec::from_iter((0..5).filter_map(|_| places.take(now, ip("192.0.2.1"))));
+        let (slots, now) = (slots(8, 2), Instant::now());
+        let mut held = Vec::from_iter((0..5).filter_map(|_| slots.take(now, ip("192.0.2.1"))));
         assert_eq!(held.len(), 2);
-        assert!(places.take(now, ip("192.0.2.2")).is_some());
+        assert!(slots.take(now, ip("192.0.2.2")).is_some());
         held.pop();
-        assert!(places.take(now, ip("192.0.2.1")).is_some());
+        assert!(slots.take(now, ip("192.0.2.1")).is_some());
         let wide = |n: usize| ip(&format!("2001:db8:1:{n:x}::1"));
-        let of_wide = Vec::from_iter((0..9).filter_map(|n| places.take(now, wide(n))));
+        let of_wide = Vec::from_iter((0..9).filter_map(|n| slots.take(now, wide(n))));
         assert_eq!(of_wide.len(), 4);
     }
 
     #[test]
     fn place_of_the_one_that_takes_nothing_goes_to_who_comes() {
-        let (places, now) = (places(3, 3), Instant::now());
-        let held: Vec<Place> = (1..4)
-            .filter_map(|n| places.take(now, ip(&format!("192.0.2.{n}"))))
+        let (slots, now) = (slots(3, 3), Instant::now());
+        let held: Vec<DownloadSlot> = (1..4)
+            .filter_map(|n| slots.take(now, ip(&format!("192.0.2.{n}"))))
             .collect();
         let later = now + STALLED;
         assert!(
-            places
+            slots
                 .take(later - Duration::from_millis(1), ip("192.0.2.9"))
                 .is_none()
         );
         held[0].moved(later);
-        let newcomer = places.take(later, ip("192.0.2.9"));
+        let newcomer = slots.take(later, ip("192.0.2.9"));
         let gone: Vec<bool> = held.iter().map(|p| p.crowded_out.is_cancelled()).collect();
         assert!(newcomer.is_some());
         assert_eq!(gone, [false, true, false]);
-        // What is left of it takes no place from those who came.
+        // What is left of it takes no slot from those who came.
         drop(held);
-        assert_eq!(lock(&places.taken).holders.len(), 1);
+        assert_eq!(lock(&slots.taken).holders.len(), 1);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_path::{Carrier, PathCommand};
+use p2pdbg_path::{LegTransport, PathCommand};
 use p2pdbg_proto::tunnel::PathKind;
 
 use super::{Decisions, Output, io::Timer};
@@ -20,8 +20,8 @@ pub(super) const BY_TCP: Duration = Duration::from_secs(600);
 
 impl Decisions {
     /// Notes what carries this end's leg of the relay.
-    pub(super) fn note_carrier(&mut self, carrier: Carrier, now: Instant) {
-        let changed = self.path_status.on_relay(carrier);
+    pub(super) fn note_transport(&mut self, transport: LegTransport, now: Instant) {
+        let changed = self.path_status.on_relay(transport);
         let used = self.tunnels.used();
         if changed && used.is_some_and(|used| used.path != PathKind::Direct) {
             self.tell_path(now);
@@ -30,8 +30,13 @@ impl Decisions {
 
     /// The relay's leg is bound: a tunnel is to come up there soon, whoever dials it. Binds are no proof of that, since
     /// some networks let through what they do not know and drop what looks like QUIC, or what comes often.
-    pub(super) fn expect_relayed(&mut self, carrier: Carrier, remote: SocketAddr, now: Instant) {
-        if carrier == Carrier::Udp && !self.tunnels.serves(PathKind::RelayUdp) {
+    pub(super) fn expect_relayed(
+        &mut self,
+        transport: LegTransport,
+        remote: SocketAddr,
+        now: Instant,
+    ) {
+        if transport == LegTransport::Udp && !self.tunnels.serves(PathKind::RelayUdp) {
             if !self.path_status.may_peer_be_away() {
                 self.timers.set_sooner(Timer::Uncarried, now + UNCARRIED);
             }
@@ -42,7 +47,7 @@ impl Decisions {
             // What was dialled over UDP repeats itself after seconds only, so it keeps nobody from dialling now.
             self.tunnels
                 .dials
-                .leave(carrier.path(), remote, Duration::ZERO, now);
+                .leave(transport.path(), remote, Duration::ZERO, now);
         }
     }
 
@@ -69,7 +74,7 @@ impl Decisions {
             return;
         }
         self.timers.clear(Timer::Uncarried);
-        if self.path_status.carrier() != Carrier::Udp {
+        if self.path_status.transport() != LegTransport::Udp {
             return;
         }
         self.path_status.on_carried_by_udp();

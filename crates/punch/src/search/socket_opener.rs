@@ -33,7 +33,7 @@ struct Opened {
 }
 
 #[derive(Debug)]
-pub(crate) struct Opener {
+pub(crate) struct SocketOpener {
     shape: Shape,
     attempt: u32,
     began: Instant,
@@ -47,7 +47,7 @@ pub(crate) struct Opener {
     hinted: BTreeSet<SocketId>,
 }
 
-impl Opener {
+impl SocketOpener {
     /// Begins with sockets numbered from `first` on, which the caller opens. `stride` is the NAT's, 1 if unknown.
     pub(crate) fn new(
         now: Instant,
@@ -318,7 +318,8 @@ mod tests {
         };
         let target = ([192, 0, 2, 1], 9).into();
         let server = Some(([192, 0, 2, 2], 3478).into());
-        let mut opener = Opener::new(now, 0, shape, SocketId(2), vec![target], server, stride);
+        let mut opener =
+            SocketOpener::new(now, 0, shape, SocketId(2), vec![target], server, stride);
         for n in 0..mapped.len() as u32 {
             opener.on_opened(now, SocketId(2 + n));
         }

@@ -71,7 +71,7 @@ impl Kind {
 
 /// A way to the service that stands until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Carrier {
+pub(crate) struct Contender {
     pub(crate) kind: Kind,
     ip: Ipv4Addr,
     /// The port beside the IDE.
@@ -79,17 +79,17 @@ pub(crate) struct Carrier {
     programs: Vec<Process>,
 }
 
-impl Carrier {
+impl Contender {
     /// Sets those up whose programs are here, to this port of the debuggee's loopback; says which are not.
     pub(crate) fn all(site: &Site, kinds: &[Kind], target: u16) -> Vec<Self> {
-        let mut carriers = Vec::new();
+        let mut contenders = Vec::new();
         for (port, kind) in (7_001..).zip(kinds) {
             match Self::set_up(site, *kind, port, target, false) {
-                Ok(carrier) => carriers.push(carrier),
+                Ok(contender) => contenders.push(contender),
                 Err(error) => eprintln!("left out: {}: {error:#}", kind.name()),
             }
         }
-        carriers
+        contenders
     }
 
     /// Sets up one of raw TCP, `ssh` and p2pdbg. With `reverse`, it brings a port beside the debuggee to the IDE's end.
@@ -145,13 +145,13 @@ impl Carrier {
         let port = 7_001;
         let mut programs = p2pdbg(site, "direct", "direct", port, target, false, command)?;
         let connect = programs.pop().context("connect was not started")?;
-        let carrier = Self {
+        let contender = Self {
             kind: Kind::Direct,
             ip: Ipv4Addr::LOCALHOST,
             port,
             programs,
         };
-        Ok((carrier, connect))
+        Ok((contender, connect))
     }
 
     /// A connection to the service through it.

@@ -18,16 +18,16 @@ use tokio::{
 };
 
 use super::{
-    io::StreamId,
+    io::TcpLegId,
     outbox::{Backlog, Batch, Outbox, outbox},
 };
 
 /// What the tasks of these connections tell the datapath.
 #[derive(Debug)]
-pub(crate) enum StreamInput {
+pub(crate) enum TcpLegInput {
     /// A member asks for its leg.
     Join {
-        stream: StreamId,
+        stream: TcpLegId,
         /// The address that the connection comes from, as far as it is known.
         ip: IpAddr,
         join: Join,
@@ -38,21 +38,21 @@ pub(crate) enum StreamInput {
         reply: oneshot::Sender<RelayFrame>,
     },
     /// Datagrams of a member whose leg is joined.
-    Datagrams(StreamId, Batch),
+    Datagrams(TcpLegId, Batch),
     /// A connection has ended, whether it had joined a leg or not.
-    Ended(StreamId),
+    Ended(TcpLegId),
 }
 
 /// The way to the datapath, for all connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Legs {
-    pub(crate) datapath: mpsc::Sender<StreamInput>,
+    pub(crate) datapath: mpsc::Sender<TcpLegInput>,
     pub(crate) next: Arc<AtomicU64>,
 }
 
 impl Legs {
     /// The way in, given its end.
-    pub(crate) fn new(datapath: mpsc::Sender<StreamInput>) -> Self {
+    pub(crate) fn new(datapath: mpsc::Sender<TcpLegInput>) -> Self {
         Self {
             datapath,
             next: Arc::default(),
@@ -62,7 +62,7 @@ impl Legs {
     /// A stream of its own for a connection, which the datapath is told the end of.
     pub(crate) fn open(&self) -> OpenStream<'_> {
         OpenStream {
-            id: StreamId(self.next.fetch_add(1, Ordering::Relaxed)),
+            id: TcpLegId(self.next.fetch_add(1, Ordering::Relaxed)),
             legs: self,
             asked: false,
         }
@@ -74,7 +74,7 @@ impl Legs {
 /// for the answer, and the leg would be kept for it until its session closes.
 #[derive(Debug)]
 pub(crate) struct OpenStream<'a> {
-    pub(crate) id: StreamId,
+    pub(crate) id: TcpLegId,
     legs: &'a Legs,
     asked: bool,
 }
@@ -91,7 +91,7 @@ impl OpenStream<'_> {
     ) -> Option<(RelayFrame, Backlog)> {
         let (outbox, backlog) = outbox(most_waiting);
         let (reply, answer) = oneshot::channel();
-        let ask = StreamInput::Join {
+        let ask = TcpLegInput::Join {
             stream: self.id,
             ip,
             join,
@@ -110,7 +110,7 @@ impl Drop for OpenStream<'_> {
         if !self.asked {
             return;
         }
-        let ended = StreamInput::Ended(self.id);
+        let ended = TcpLegInput::Ended(self.id);
         if let Err(TrySendError::Full(ended)) = self.legs.datapath.try_send(ended) {
             // The datapath is busy, and takes it in a moment. Where the runtime ends, so does the datapath.
             if let Ok(runtime) = Handle::try_current() {
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    fn legs(queue: usize) -> (Legs, mpsc::Receiver<StreamInput>) {
+    fn legs(queue: usize) -> (Legs, mpsc::Receiver<TcpLegInput>) {
         let (datapath, inputs) = mpsc::channel(queue);
         (Legs::new(datapath), inputs)
     }
@@ -152,11 +152,11 @@ mod tests {
         for queue in [1, 8] {
             let (legs, mut inputs) = legs(queue);
             let asking = ask(&legs);
-            let Some(StreamInput::Join { stream, reply, .. }) = inputs.recv().await else {
+            let Some(TcpLegInput::Join { stream, reply, .. }) = inputs.recv().await else {
                 panic!("no JOIN");
             };
             for _ in 0..queue {
-                let other = StreamInput::Ended(StreamId(99));
+                let other = TcpLegInput::Ended(TcpLegId(99));
                 legs.datapath.try_send(other).unwrap();
             }
             asking.abort();
@@ -169,7 +169,7 @@ mod tests {
                 inputs.recv().await.unwrap();
             }
             let next = inputs.recv().await;
-            assert!(matches!(next, Some(StreamInput::Ended(ended)) if ended == stream));
+            assert!(matches!(next, Some(TcpLegInput::Ended(ended)) if ended == stream));
         }
     }
 
