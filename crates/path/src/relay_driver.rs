@@ -33,13 +33,13 @@ pub(super) struct RelayDriver {
     route: TcpRoute,
     /// Whether it must not be reached otherwise.
     tcp_alone: bool,
-    /// The connection that carries the leg, or is to.
-    stream: Option<RelayTcpLeg>,
+    /// The connection that carries the leg, or is to, by its number.
+    stream: Option<(u64, RelayTcpLeg)>,
     /// Whether it carries the leg.
     carries: bool,
     /// The one before, which serves until another way does.
-    previous: Option<RelayTcpLeg>,
-    /// Counts them, so that what an older one still says is known to be old.
+    previous: Option<(u64, RelayTcpLeg)>,
+    /// Counts them, so that what each says is known to be its own.
     streams: u64,
     report: mpsc::Sender<(u64, TcpLegEvent)>,
     events: mpsc::Receiver<(u64, TcpLegEvent)>,
@@ -129,12 +129,21 @@ impl RelayDriver {
         sockets: &HashMap<SocketId, PathSocket>,
     ) {
         let now = Instant::now();
-        let Some(relay) = self.relay.as_mut().filter(|_| id == self.streams) else {
-            return;
-        };
-        if self.stream.is_none() {
+        if self
+            .previous
+            .take_if(|(previous, _)| *previous == id)
+            .is_some()
+        {
+            tracing::debug!(?event, "the connection before has ended");
             return;
         }
+        let is_current = self
+            .stream
+            .as_ref()
+            .is_some_and(|(current, _)| *current == id);
+        let Some(relay) = self.relay.as_mut().filter(|_| is_current) else {
+            return;
+        };
         match event {
             TcpLegEvent::Bound(outbox, transport) => {
                 tracing::debug!(?transport, "the leg of the relay is bound over TCP");
@@ -152,8 +161,13 @@ impl RelayDriver {
             }
             TcpLegEvent::Ended(why) => {
                 tracing::debug!(why, "no connection to the relay over TCP");
-                (self.stream, self.carries) = (None, false);
-                relay.on_stream_ended(now);
+                self.stream = self.previous.take().filter(|_| relay.is_by_stream());
+                self.carries = self.stream.is_some();
+                match self.carries {
+                    // Nobody has taken the leg from it, and it may live on all the same.
+                    true => relay.on_stream_kept(now),
+                    false => relay.on_stream_ended(now),
+                }
             }
         }
     }
@@ -228,7 +242,7 @@ impl RelayDriver {
                     self.connect(address, grant, socket);
                 }
                 RelayAction::Check => {
-                    if let Some(stream) = &self.stream {
+                    if let Some((_, stream)) = &self.stream {
                         stream.check();
                     }
                 }
@@ -267,14 +281,15 @@ impl RelayDriver {
             self.previous = Some(stream);
         }
         self.streams += 1;
-        self.stream = Some(RelayTcpLeg::open(LegStreamConfig {
+        let stream = RelayTcpLeg::open(LegStreamConfig {
             id: self.streams,
             route: self.route.clone(),
             address,
             grant,
             arrivals: socket.mux.detour().arrivals(),
             events: self.report.clone(),
-        }));
+        });
+        self.stream = Some((self.streams, stream));
     }
 }
 
@@ -283,5 +298,107 @@ fn ready(socket: PathSocket, remote: SocketAddr, transport: LegTransport) -> Pat
         socket,
         remote,
         transport,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use p2pdbg_net::{changes::Changes, nat64::Nat64, tcp_detour::outbox};
+    use p2pdbg_proto::{
+        control::Role,
+        relay::{LegId, RelayRefusal},
+        secret::Secret,
+    };
+
+    use super::*;
+    use crate::traversal_options::Traversal;
+
+    /// A leg that a connection over TCP carries, and a change of the network by which another one is being made.
+    struct Moved {
+        driver: RelayDriver,
+        sockets: HashMap<SocketId, PathSocket>,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Moved {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
+            let mut driver = RelayDriver::new(&PathContext {
+                role: Role::Listener,
+                policy: PathPolicy::RelayTcp,
+                traversal: Traversal::default(),
+                search_lock: directory.path().join("lock"),
+                route: TcpRoute::new(&url),
+                changes: Changes::silent(),
+            });
+            let (others, _) = mpsc::channel(1);
+            let opened = PathSocket::open_both(&Nat64::default(), &others).unwrap();
+            let sockets = HashMap::from_iter(opened.into_iter().map(|s| (s.id, s)));
+            let introduction = Introduction {
+                leg: LegGrant {
+                    leg: LegId([7; 16]),
+                    key: Secret::from_bytes([3; 32]),
+                },
+                rendezvous: (Ipv4Addr::LOCALHOST, 9).into(),
+                stun: Vec::new(),
+                peer_seen: Vec::new(),
+                peer_bound: true,
+                over_tcp: true,
+            };
+            driver.begin(&introduction, &sockets);
+            driver.handle_timeout();
+            driver.flush(&sockets);
+            let mut moved = Self {
+                driver,
+                sockets,
+                _directory: directory,
+            };
+            moved.hear(1, TcpLegEvent::Bound(outbox().0, LegTransport::Tcp));
+            moved.driver.on_network_changed();
+            moved.driver.flush(&moved.sockets);
+            assert_eq!(moved.carrying(), None, "connection 2 is being made");
+            moved
+        }
+
+        fn hear(&mut self, id: u64, event: TcpLegEvent) {
+            self.driver.handle_event((id, event), &self.sockets);
+            self.driver.flush(&self.sockets);
+        }
+
+        /// The number of the connection that carries the leg.
+        fn carrying(&self) -> Option<u64> {
+            let (id, _) = self.driver.stream.as_ref()?;
+            self.driver.carries.then_some(*id)
+        }
+    }
+
+    fn ended() -> TcpLegEvent {
+        TcpLegEvent::Ended("refused".to_owned())
+    }
+
+    #[tokio::test]
+    async fn connection_carries_the_leg_on_where_no_other_can_be_had_after_a_change_of_the_network()
+    {
+        let mut moved = Moved::new();
+        moved.hear(2, ended());
+        assert_eq!(moved.carrying(), Some(1));
+        // Now it ends itself, and is heard.
+        moved.hear(1, ended());
+        assert_eq!(moved.carrying(), None);
+        assert!(moved.driver.stream.is_none());
+    }
+
+    #[tokio::test]
+    async fn connection_that_has_ended_or_whose_leg_is_gone_is_not_gone_back_to() {
+        let mut moved = Moved::new();
+        moved.hear(1, ended());
+        moved.hear(2, ended());
+        assert!(moved.driver.stream.is_none());
+        let mut moved = Moved::new();
+        moved.hear(2, TcpLegEvent::Refused(RelayRefusal::UnknownLeg));
+        assert!(moved.driver.stream.is_none() && moved.driver.previous.is_none());
     }
 }

@@ -394,6 +394,13 @@ impl Relay {
         }
     }
 
+    /// No other connection could be had, and the one that carries the leg is still there: whether it lives is asked.
+    pub(super) fn on_stream_kept(&mut self, now: Instant) {
+        self.tcp = Tcp::Up;
+        self.actions.push_back(RelayAction::Check);
+        self.progress = Progress::Bound { dial_at: now };
+    }
+
     /// Has TCP carry the leg for so long, though UDP may be bound; for no time: UDP again as soon as it is.
     pub(super) fn avoid_udp(&mut self, time: Duration, now: Instant) {
         if time.is_zero() && self.avoided_until.is_none() {
@@ -410,7 +417,8 @@ impl Relay {
         }
     }
 
-    fn is_by_stream(&self) -> bool {
+    /// Whether a connection over TCP carries the leg.
+    pub(super) fn is_by_stream(&self) -> bool {
         matches!(self.transport, Some(LegTransport::Tcp | LegTransport::Web))
     }
 

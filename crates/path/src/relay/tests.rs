@@ -325,6 +325,23 @@ fn after_a_change_of_the_network_the_connection_is_made_again_at_once() {
 }
 
 #[test]
+fn connection_that_is_still_there_after_a_change_of_the_network_carries_the_leg_and_is_asked() {
+    let mut bench = Bench::new(LegTransports::TcpAlone);
+    bench.pass(Duration::from_secs(1)).done();
+    bench.relay.on_network_changed(bench.now);
+    assert_eq!(bench.relay.poll_action(bench.now), Some(Connect));
+    bench.relay.on_stream_kept(bench.now);
+    bench.act();
+    let done = [RelayAction::Check, Ready(LegTransport::Tcp)];
+    assert_eq!(bench.done(), done);
+    // It was dead after all.
+    bench.relay.on_stream_ended(bench.now);
+    bench.act();
+    assert_eq!(bench.done(), [LeaveTcp]);
+    assert!(bench.relay.poll_timeout().is_some());
+}
+
+#[test]
 fn alone_over_tcp_nothing_is_sent_over_udp() {
     let mut bench = Bench::new(LegTransports::TcpAlone);
     bench.tcp_passes = false;
