@@ -130,11 +130,16 @@ impl Clat {
         Poll::Ready(Ok(received))
     }
 
+    /// The socket of this side, while it is used.
+    pub(super) fn used(&self) -> Option<&Arc<UdpIo>> {
+        let opened = self.opened.get()?.as_ref()?;
+        self.is_used().then_some(opened)
+    }
+
     /// What waits for room to send, while this side is used.
     pub(super) fn poller(&self) -> Option<Pin<Box<dyn UdpPoller>>> {
-        let opened = self.opened.get()?.as_ref()?;
-        let poller = || Arc::clone(opened).create_io_poller();
-        self.is_used().then(poller)
+        let used = self.used()?;
+        Some(Arc::clone(used).create_io_poller())
     }
 
     /// Whether this side is used at this time.

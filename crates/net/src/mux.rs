@@ -228,6 +228,12 @@ impl MuxSocket {
         self.set_singly(None);
     }
 
+    /// The sockets by which QUIC's datagrams may leave and come at this time.
+    fn sides(&self) -> impl Iterator<Item = &Arc<UdpIo>> {
+        let by_nat64 = self.clat.as_ref().and_then(Clat::used);
+        self.quic.iter().chain(by_nat64)
+    }
+
     /// Sends what is to go through a NAT64; `None` for what is not.
     fn by_nat64(&self, transmit: &Transmit<'_>, hops: Option<u8>) -> Option<io::Result<()>> {
         self.clat.as_ref()?.send(transmit, hops)
@@ -391,13 +397,20 @@ impl AsyncUdpSocket for MuxSocket {
         if singly.is_some_and(|until| Instant::now() < until) {
             return 1;
         }
-        let quic = self.quic.as_ref();
-        quic.map_or(1, |quic| quic.max_transmit_segments())
+        // A batch may leave by either, and the system may have refused at one alone to cut batches up.
+        let sides = self.sides();
+        sides
+            .map(|side| side.max_transmit_segments())
+            .min()
+            .unwrap_or(1)
     }
 
     fn max_receive_segments(&self) -> usize {
-        let quic = self.quic.as_ref();
-        quic.map_or(1, |quic| quic.max_receive_segments())
+        let sides = self.sides();
+        sides
+            .map(|side| side.max_receive_segments())
+            .max()
+            .unwrap_or(1)
     }
 
     fn may_fragment(&self) -> bool {
@@ -430,9 +443,10 @@ impl UdpPoller for Writable {
                 this.clat = clat.poller();
             }
             if let Some(poller) = &mut this.clat {
-                return poller.as_mut().poll_writable(cx);
+                ready!(poller.as_mut().poll_writable(cx))?;
             }
         }
+        // Also where the NAT64 is used: an address of a LAN is not translated.
         match &mut this.udp {
             Some(udp) => udp.as_mut().poll_writable(cx),
             None => Poll::Ready(Ok(())),
@@ -517,6 +531,38 @@ mod tests {
         assert_eq!(mux.max_transmit_segments(), together);
         mux.set_singly(Some(Instant::now()));
         assert_eq!(mux.max_transmit_segments(), together, "it was long ago");
+    }
+
+    /// A socket that has no room.
+    #[derive(Debug)]
+    struct Full;
+
+    impl UdpPoller for Full {
+        fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn batches_and_room_are_those_of_both_sides_where_a_nat64_is_used() {
+        let (others, _received) = mpsc::channel(8);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let nat64 = Nat64::of_common_prefix();
+        let mux = MuxSocket::new(socket, SocketId(0), &nat64, others).unwrap();
+        assert_eq!(mux.sides().count(), 1);
+        // Opens the other side; whether it arrives does not matter.
+        drop(mux.send("192.0.2.1:9".parse().unwrap(), b"hello", None));
+        assert_eq!(mux.sides().count(), 2);
+        let mut writable = Writable {
+            udp: Some(Box::pin(Full)),
+            clat: None,
+            room: None,
+            mux,
+        };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let polled = Pin::new(&mut writable).poll_writable(&mut cx);
+        assert!(polled.is_pending(), "the other side alone was asked");
+        assert!(writable.clat.is_some());
     }
 
     #[tokio::test]

@@ -138,6 +138,15 @@ impl Nat64 {
         translated.unwrap_or(to)
     }
 
+    /// On a network with a NAT64 at the common prefix.
+    #[cfg(test)]
+    pub(crate) fn of_common_prefix() -> Self {
+        let (octets, length) = (COMMON.octets(), 12);
+        let nat64 = Self::default();
+        nat64.learn(Some(Prefix { octets, length }));
+        nat64
+    }
+
     /// The address by which an IPv4 address is reached; none while this host has IPv4, or knows no prefix.
     pub fn translate(&self, to: SocketAddrV4) -> Option<SocketAddr> {
         let prefix = (*self.0.prefix.borrow()).filter(|prefix| prefix.covers(*to.ip()))?;
