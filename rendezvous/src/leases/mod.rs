@@ -21,6 +21,7 @@
     allow(dead_code, reason = "there is no store without the feature")
 )]
 
+mod floor;
 mod table;
 
 use std::{
@@ -30,6 +31,7 @@ use std::{
 
 use p2pdbg_proto::secret::random_bytes;
 
+use self::floor::Floor;
 pub(crate) use self::table::{Account, Entry, Kind, Lease, Table};
 use crate::keys::KeyId;
 
@@ -70,7 +72,7 @@ pub(crate) struct Parts {
     pub(crate) parts: HashMap<Account, u64>,
     /// The month of what follows, as [`Month`](crate::month::Month) counts it.
     pub(crate) month: u64,
-    /// What each key has relayed at the other nodes in that month.
+    /// What each key has relayed in that month at the other nodes, and at this one before this process counted.
     pub(crate) relayed_elsewhere: HashMap<KeyId, u64>,
 }
 
@@ -134,6 +136,7 @@ pub(crate) struct Leases {
     /// When this node asked for what the registry was told last.
     told: Option<Instant>,
     seen: HashMap<u8, Seen>,
+    floor: Floor,
 }
 
 impl Leases {
@@ -152,6 +155,7 @@ impl Leases {
             parts: HashMap::new(),
             told: None,
             seen: HashMap::new(),
+            floor: Floor::default(),
         }
     }
 
@@ -169,6 +173,9 @@ impl Leases {
         self.round += 1;
         let mut next = table.cloned().unwrap_or_default();
         let own = next.nodes.remove(&self.own);
+        if let Some(of_another) = own.as_ref().filter(|own| own.epoch != self.epoch) {
+            self.floor.find(of_another);
+        }
         let is_lost = match (&self.entered, &own) {
             (None, _) => table.is_none(),
             (Some(_), None) => true,
@@ -215,7 +222,7 @@ impl Leases {
             round: self.round,
             leases: leases.collect(),
             month: relayed.0,
-            relayed: relayed.1,
+            relayed: self.floor.raise(relayed.0, relayed.1),
         };
         next.nodes.insert(self.own, entry);
         (next, parts)
@@ -266,7 +273,7 @@ impl Leases {
         self.told = Some(asked);
         self.written = self.round;
         self.entered = Some((table.born, asked));
-        let mut elsewhere: HashMap<KeyId, u64> = HashMap::new();
+        let mut elsewhere = self.floor.beyond().clone();
         let month = own.map_or(0, |own| own.month);
         let others = table.nodes.iter().filter(|(node, _)| **node != self.own);
         for (_, entry) in others.filter(|(_, entry)| entry.month == month) {

@@ -552,3 +552,52 @@ fn node_that_is_started_again_keeps_its_part_until_its_peers_have_come_back() {
     let mut replaced = Leases::new(10, vec![10, 11], 13, None);
     assert!(enters(&mut replaced, at(4), Some(&table), 0).1 < 50);
 }
+
+#[test]
+fn host_in_the_place_of_another_gives_no_key_its_month_back() {
+    let now = Instant::now();
+    let entry = |relayed: u64| Entry {
+        born: 1,
+        epoch: 7,
+        round: 9,
+        leases: BTreeMap::new(),
+        month: 4,
+        relayed: BTreeMap::from([(KEY, relayed)]),
+    };
+    let table = Table {
+        born: 1,
+        nodes: BTreeMap::from([(10, entry(100)), (11, entry(30))]),
+    };
+    // What a process has counted itself, what the others see of it, and what it is told on top of its own.
+    let counts = |leases: &mut Leases, table: &mut Table, month: u64, own: &[u64]| {
+        let own = own.iter().map(|own| (KEY, *own)).collect();
+        let (next, parts) = leases.enter(now, Some(&*table), &[], (month, own), None);
+        let told = leases.on_entered(now, &next, parts).relayed_elsewhere;
+        *table = next;
+        (
+            table.nodes[&10]
+                .relayed
+                .get(&KEY)
+                .copied()
+                .unwrap_or_default(),
+            told.get(&KEY).copied().unwrap_or_default(),
+        )
+    };
+    let mut replaced = Leases::new(10, vec![10, 11], 8, None);
+    let mut seen = table.clone();
+    // It has not been given the keys yet.
+    assert_eq!(counts(&mut replaced, &mut seen, 4, &[]), (100, 130));
+    assert_eq!(counts(&mut replaced, &mut seen, 4, &[0]), (100, 130));
+    assert_eq!(counts(&mut replaced, &mut seen, 4, &[20]), (120, 130));
+    assert_eq!(counts(&mut replaced, &mut seen, 5, &[3]), (3, 0));
+
+    // One that was killed has what it wrote down last.
+    let mut again = Leases::new(10, vec![10, 11], 8, Some(7));
+    let mut seen = table.clone();
+    assert_eq!(counts(&mut again, &mut seen, 4, &[90]), (100, 40));
+    assert_eq!(counts(&mut again, &mut seen, 4, &[95]), (105, 40));
+    let mut again = Leases::new(10, vec![10, 11], 8, Some(7));
+    let mut seen = table.clone();
+    assert_eq!(counts(&mut again, &mut seen, 4, &[110]), (110, 30));
+    assert_eq!(counts(&mut again, &mut seen, 4, &[115]), (115, 30));
+}
