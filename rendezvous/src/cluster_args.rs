@@ -124,12 +124,14 @@ impl ClusterArgs {
 /// program that is run in the place of this one is given them too.
 #[cfg(feature = "cluster")]
 fn keeps_its_password(store: &str, arguments: impl Iterator<Item = String>) -> Result<(), String> {
-    let Some((who, _)) = store.rsplit_once('@') else {
-        return Ok(());
-    };
-    let (_, user_and_password) = who.split_once("://").unwrap_or_default();
+    let (_, rest) = store.split_once("://").unwrap_or_default();
+    let user_and_password = rest.rsplit_once('@').map_or("", |(who, _)| who);
+    // As those of Unix sockets have it: unix:///PATH?user=USER&pass=PASSWORD.
+    let asked = rest.split_once('?').map_or("", |(_, asked)| asked);
+    let is_password = |part: &str| part.trim_start().to_ascii_lowercase().starts_with("pass");
+    let has_password = user_and_password.contains(':') || asked.split('&').any(is_password);
     let is_told = |argument: String| argument.trim_start_matches("--cluster=") == store;
-    if user_and_password.contains(':') && { arguments }.any(is_told) {
+    if has_password && { arguments }.any(is_told) {
         return Err(
             "--cluster has a password, which all users of this host can see: give the URL in the environment, as \
              P2PDBG_CLUSTER, and make another password"
@@ -207,7 +209,12 @@ mod tests {
         let judged = |store: &str, arguments: &[&str]| {
             keeps_its_password(store, arguments.iter().map(ToString::to_string))
         };
-        for store in ["redis://:geheim@host", "rediss://user:geheim@host:6379/1"] {
+        for store in [
+            "redis://:geheim@host",
+            "rediss://user:geheim@host:6379/1",
+            "unix:///run/valkey.sock?user=node&pass=geheim",
+            "valkey+unix:///run/valkey.sock?pass=geheim&db=1",
+        ] {
             assert_eq!(judged(store, &["program", "--node", "17"]), Ok(()));
             let joined = format!("--cluster={store}");
             for told in [&["--cluster", store][..], &[joined.as_str()]] {
@@ -215,7 +222,11 @@ mod tests {
                 assert!(why.contains("P2PDBG_CLUSTER") && !why.contains("geheim"));
             }
         }
-        for store in ["redis://host", "redis://user@host:6379"] {
+        for store in [
+            "redis://host",
+            "redis://user@host:6379",
+            "unix:///run/valkey.sock?db=1",
+        ] {
             assert_eq!(judged(store, &["--cluster", store]), Ok(()));
         }
     }

@@ -208,7 +208,8 @@ fn open_store_task(
     let (epoch, before) = Epoch::begin(state)?;
     let process = Process { node: own, epoch };
     let nodes = config.nodes.iter().map(|node| node.number.get());
-    let leases = Leases::new(own.get(), nodes.collect(), epoch.number());
+    let last = before.map(Epoch::number);
+    let leases = Leases::new(own.get(), nodes.collect(), epoch.number(), last);
     let leases = LeaseSync::new(leases, KeySeal::of(secret));
     Ok(StoreTask::new(store, Names::new(secret), process, before).with_leases(leases))
 }

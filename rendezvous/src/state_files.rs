@@ -11,7 +11,7 @@ use p2pdbg_proto::{secret::Secret, url::AccessKey};
 use crate::{
     cluster_node,
     config::{ServerConfig, StartError},
-    keys::{KeyFile, KeyStore, unix_s},
+    keys::{KeyFile, KeyStore, SERVER_SECRET, unix_s},
     relay_ticket::TicketKey,
 };
 
@@ -20,9 +20,6 @@ pub const PROGRAM: &str = "p2pdbg-rendezvous";
 
 /// The file with the URL, without a key, under which the rendezvous served last: `keys` and `url` complete it.
 pub const LAST_URL: &str = "url";
-
-/// The file with the secret behind vouchers and resets.
-const SECRET: &str = "server-secret";
 
 /// The state as it is read, or made, when the rendezvous begins.
 pub(crate) struct StateFiles {
@@ -63,8 +60,8 @@ impl StateFiles {
         let store = KeyStore::new(directory.clone());
         let keys = store.load_or_make(unix_s())?;
         let access_key = store.default_secret(&keys)?;
-        let has_served = directory.read(SECRET)?.is_some();
-        let secret = directory.secret32(SECRET)?;
+        let has_served = directory.read(SERVER_SECRET)?.is_some();
+        let secret = directory.secret32(SERVER_SECRET)?;
         let cluster_secret = cluster_node::secret(&directory)?;
         let tickets = cluster_node::ticket_key(config, &directory, cluster_secret.as_ref())?;
         let clock_behind = clock_behind(directory.path(), SystemTime::now());

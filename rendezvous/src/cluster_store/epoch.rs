@@ -1,12 +1,15 @@
 //! Which process of a node it is.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{fmt, fs, path::Path, str::FromStr};
 
 use p2pdbg_identity::{StateDir, StateError};
 use p2pdbg_proto::secret::random_bytes;
 
 /// The file that keeps the epoch of the process that serves or has served last.
 const FILE: &str = "node-epoch";
+
+/// What the kernel draws at each start of the host; Linux alone says it.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Drawn by each process of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +29,14 @@ impl Epoch {
     /// Draws one for this process and keeps it; with the one before it, if that has served with this very directory:
     /// the lock on it shows that it is gone. The one that served with a directory of which this is a copy may live.
     pub(crate) fn begin(state: &StateDir) -> Result<(Self, Option<Self>), StateError> {
-        let directory = number_of(state.path());
+        let boot = fs::read_to_string(BOOT).unwrap_or_default();
+        Self::begin_since(boot.trim(), state)
+    }
+
+    /// The same on a host that has run since this `boot`: a copy of a whole volume or host has the directory at the
+    /// same number, but it was started at another time.
+    fn begin_since(boot: &str, state: &StateDir) -> Result<(Self, Option<Self>), StateError> {
+        let directory = format!("{}/{boot}", number_of(state.path()));
         let kept = state.read(FILE)?;
         let before = kept.and_then(|bytes| {
             let text = std::str::from_utf8(&bytes).ok()?;
@@ -39,14 +49,16 @@ impl Epoch {
     }
 }
 
-/// By what a directory differs from its copies: the number that its file system gave it.
+/// By what a directory differs from its copies on one host: its file system, and the number that this gave it.
 fn number_of(directory: &Path) -> String {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
 
-        let found = std::fs::metadata(directory);
-        found.map_or(String::new(), |found| found.ino().to_string())
+        let found = fs::metadata(directory);
+        found.map_or(String::new(), |found| {
+            format!("{}:{}", found.dev(), found.ino())
+        })
     }
     #[cfg(not(unix))]
     {
@@ -84,5 +96,17 @@ mod tests {
         std::fs::copy(of.path().join(FILE), copied.path().join(FILE)).unwrap();
         assert_eq!(Epoch::begin(&copied).unwrap().1, None);
         assert_eq!(Epoch::begin(&state(&own)).unwrap().1, Some(first));
+    }
+
+    #[test]
+    fn epoch_before_is_not_believed_on_a_copy_of_the_whole_host() {
+        let at = tempfile::tempdir().unwrap();
+        let state = StateDir::open(Some(&at.path().join("state")), "test").unwrap();
+        let (first, _) = Epoch::begin_since("one", &state).unwrap();
+        // Nothing of the directory differs there.
+        let (second, before) = Epoch::begin_since("another", &state).unwrap();
+        assert_eq!(before, None);
+        let (_, before) = Epoch::begin_since("another", &state).unwrap();
+        assert!(before == Some(second) && before != Some(first));
     }
 }

@@ -156,7 +156,7 @@ impl KeySync {
         share: bool,
         unix_s: u64,
     ) -> Result<Option<Reloaded>, KeyError> {
-        let disk = self.files.load_or_make(unix_s)?;
+        let disk = self.files.load()?;
         if disk.shared().is_none() {
             if !share {
                 return Ok(None);

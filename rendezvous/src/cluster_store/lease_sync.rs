@@ -34,7 +34,8 @@ pub(crate) struct Uses {
 pub(crate) struct LeaseSync {
     leases: Leases,
     seal: KeySeal,
-    uses: Uses,
+    /// What the registry has said last; nothing is entered before that, or what this node had would be lost.
+    uses: Option<Uses>,
     /// What the registry was told last.
     shares: Option<Parts>,
 }
@@ -45,14 +46,14 @@ impl LeaseSync {
         Self {
             leases,
             seal,
-            uses: Uses::default(),
+            uses: None,
             shares: None,
         }
     }
 
     /// What keys use here, from now on.
     pub(super) fn on_uses(&mut self, uses: Uses) {
-        self.uses = uses;
+        self.uses = Some(uses);
     }
 
     /// Renews what this node has; what the registry is to be told of it.
@@ -63,6 +64,9 @@ impl LeaseSync {
         &mut self,
         directory: &mut D,
     ) -> Result<Option<Parts>, Away> {
+        let Some(uses) = &self.uses else {
+            return Ok(None);
+        };
         let place = format!("uses:{}", self.seal.place());
         for _ in 0..ATTEMPTS {
             let asked = Instant::now();
@@ -72,7 +76,6 @@ impl LeaseSync {
             let beginning = stored.as_deref().map_or("", KeySeal::beginning).to_owned();
             let table = stored.and_then(|stored| self.seal.open_bytes(&stored));
             let table = table.and_then(|bytes| Table::decode(&bytes));
-            let uses = &self.uses;
             let (table, relayed) = (table.as_ref(), uses.relayed.clone());
             let leases = &mut self.leases;
             let (next, parts) = leases.enter(asked, table, &uses.limits, relayed, uses.heard);

@@ -92,19 +92,13 @@ impl Directory for Memory {
         })
     }
 
-    async fn write(
-        &mut self,
-        records: &[(Name, Record)],
-        unless_newer: Option<&[Process]>,
-    ) -> Result<(), Away> {
+    async fn write(&mut self, records: &[(Name, Record)], live: &[Process]) -> Result<(), Away> {
         let writes_for = self.0.lock().unwrap().writes_for;
         tokio::time::sleep(writes_for).await;
         self.tables(|tables| {
             for (name, record) in records {
-                let is_newer = |there: &Record| {
-                    let lives = unless_newer.is_some_and(|live| live.contains(&there.process));
-                    lives && there.since > record.since
-                };
+                let is_newer =
+                    |there: &Record| live.contains(&there.process) && there.since > record.since;
                 if !tables.records.get(name).is_some_and(is_newer) {
                     tables.records.insert(*name, *record);
                 }

@@ -149,12 +149,12 @@ pub(crate) trait Directory: Send + 'static {
         before: Option<Epoch>,
     ) -> impl Future<Output = Result<(Held, HashMap<NodeNumber, Epoch>), Away>> + Send;
 
-    /// Writes records. With `unless_newer` those stay that are of one of these processes, which live, and of somebody
-    /// who has waited for a shorter time.
+    /// Writes records. Those stay that are of one of these processes, which are `live`, and of somebody who has waited
+    /// for a shorter time.
     fn write(
         &mut self,
         records: &[(Name, Record)],
-        unless_newer: Option<&[Process]>,
+        live: &[Process],
     ) -> impl Future<Output = Result<(), Away>> + Send;
 
     /// Removes records that are this process's.

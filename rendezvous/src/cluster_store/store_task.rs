@@ -437,7 +437,19 @@ impl<D: Directory> StoreTask<D> {
                     last.insert(self.names.of(&digest), None);
                 }
                 Ask::Seek(connector, digest) => sought.push((connector, digest)),
-                Ask::All(waiting) => all = Some(waiting),
+                Ask::All(waiting) => {
+                    // It is newer than what was said before it: who left by then and is in it has come back.
+                    if last.values().any(Option::is_none) {
+                        for (digest, _) in &waiting {
+                            let name = self.names.of(digest);
+                            if last.get(&name) == Some(&None) {
+                                last.remove(&name);
+                            }
+                        }
+                    }
+                    self.left.clear();
+                    all = Some(waiting);
+                }
                 Ask::Uses(_) => {}
                 Ask::Missed(of, with_key, count) => {
                     self.missed.add(Instant::now(), (of, with_key), count);
@@ -455,9 +467,6 @@ impl<D: Directory> StoreTask<D> {
         let gone = last.iter().filter(|(_, since)| since.is_none());
         let gone: Vec<Name> = gone.map(|(name, _)| *name).collect();
         self.say(&written, &gone).await?;
-        if all.is_some() {
-            self.left.clear();
-        }
         for (name, _) in &written {
             self.left.remove(name);
         }
@@ -478,11 +487,13 @@ impl<D: Directory> StoreTask<D> {
         Ok(found)
     }
 
-    /// Writes who waits, and removes who has left, which is owed if it fails.
+    /// Writes who waits, and removes who has left, which is owed if it fails. What was said late, and is older than what
+    /// a node that lives has written, is left out.
     async fn say(&mut self, written: &[(Name, Record)], gone: &[Name]) -> Result<(), Away> {
+        let live: Vec<Process> = self.presence.processes().collect();
         let said = async {
             if !written.is_empty() {
-                self.directory.write(written, None).await?;
+                self.directory.write(written, &live).await?;
             }
             match gone {
                 [] => Ok(()),
@@ -539,8 +550,12 @@ impl<D: Directory> StoreTask<D> {
         Ok(found.collect())
     }
 
-    /// Writes a batch more of what may be lost.
+    /// Writes a batch more of what may be lost; nothing while another process has this node's number.
     pub(super) async fn write_some(&mut self) {
+        if !self.presence.is_usable() {
+            self.unwritten.clear();
+            return;
+        }
         if let Err(away) = self.write_batch().await {
             // All of it is asked for again once the store is back.
             self.unwritten.clear();
@@ -562,6 +577,6 @@ impl<D: Directory> StoreTask<D> {
             .filter(|(name, _)| !self.left.contains(name))
             .collect();
         let live: Vec<Process> = self.presence.processes().collect();
-        self.directory.write(&records, Some(&live)).await
+        self.directory.write(&records, &live).await
     }
 }

@@ -303,6 +303,52 @@ fn process_whose_number_another_has_writes_nothing() {
 }
 
 #[test]
+fn process_whose_number_another_takes_writes_nothing_more_of_what_it_had_to_write_again() {
+    let (mut store, mut one, _other) = two();
+    let listeners = (0..3 * BATCH).map(|index| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&index.to_be_bytes());
+        (digest, 100)
+    });
+    one.ask(Ask::All(listeners.collect()));
+    store.expire(17);
+    let mut double = store.node(17, None);
+    assert!(double.beat() && !one.beat());
+    assert_eq!(one.state(), StoreState::Contested);
+    let before = store.memory.records();
+    RUNTIME.block_on(one.task.write_some());
+    assert_eq!(store.memory.records(), before);
+    // It is asked for all again if the number is its own once more.
+    store.expire(17);
+    assert!(one.beat());
+    RUNTIME.block_on(one.task.write_some());
+    assert_eq!(store.memory.records(), before);
+}
+
+#[test]
+fn listener_that_has_left_and_come_back_is_written_with_all_that_were_asked_for_meanwhile() {
+    let (_store, mut one, mut other) = two();
+    let mut batch = vec![Ask::Left(HANDLE), Ask::All(vec![(HANDLE, 300)])];
+    RUNTIME.block_on(one.task.answer(&mut batch));
+    assert_eq!(other.seeks(), Some(17));
+    // One that leaves after that has left.
+    let mut batch = vec![Ask::All(vec![(HANDLE, 300)]), Ask::Left(HANDLE)];
+    RUNTIME.block_on(one.task.answer(&mut batch));
+    assert_eq!(other.seeks(), None);
+}
+
+#[test]
+fn listener_is_found_where_it_is_although_the_old_node_says_late_that_it_waits_there() {
+    let (_store, mut one, mut other) = two();
+    other.ask(Ask::Waits(HANDLE, 200));
+    one.ask(Ask::Waits(HANDLE, 100));
+    assert_eq!(one.seeks(), Some(18));
+    other.ask(Ask::Left(HANDLE));
+    one.ask(Ask::Waits(HANDLE, 300));
+    assert_eq!(other.seeks(), Some(17));
+}
+
+#[test]
 fn store_that_is_away_costs_nothing_but_the_answer_and_gets_everything_when_it_is_back() {
     let (store, mut one, mut other) = two();
     store.is_away(true);

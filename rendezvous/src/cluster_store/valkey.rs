@@ -220,29 +220,21 @@ impl Directory for Valkey {
         Ok((held, live.collect()))
     }
 
-    async fn write(
-        &mut self,
-        records: &[(Name, Record)],
-        unless_newer: Option<&[Process]>,
-    ) -> Result<(), Away> {
-        let live = unless_newer.map(|live| live.iter().map(beginning).collect::<Vec<_>>());
+    async fn write(&mut self, records: &[(Name, Record)], live: &[Process]) -> Result<(), Away> {
+        let live: Vec<_> = live.iter().map(beginning).collect();
         let mut batch = pipe();
         for (name, record) in records {
             let (key, kept) = (self.of_record(name), milliseconds(KEPT_FOR));
-            let text = text(record);
-            match &live {
-                Some(live) => batch
-                    .cmd("EVAL")
-                    .arg(script(WRITE))
-                    .arg(1)
-                    .arg(key)
-                    .arg(text)
-                    .arg(record.since)
-                    .arg(kept)
-                    .arg(live),
-                None => batch.cmd("SET").arg(key).arg(text).arg("PX").arg(kept),
-            }
-            .ignore();
+            batch
+                .cmd("EVAL")
+                .arg(script(WRITE))
+                .arg(1)
+                .arg(key)
+                .arg(text(record))
+                .arg(record.since)
+                .arg(kept)
+                .arg(&live)
+                .ignore();
         }
         self.send(&batch).await
     }

@@ -131,7 +131,7 @@ fn issue(
 fn print_url(state: &StateDir, authority: &Authority, hosts: &[HostAt]) -> Result<(), String> {
     let store = state_directory::keys(state);
     let file = store
-        .load_or_make(state_directory::now())
+        .load_or_begin(state_directory::now())
         .map_err(|e| e.to_string())?;
     let access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
     let [first, further @ ..] = hosts else {

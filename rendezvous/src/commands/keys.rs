@@ -78,7 +78,7 @@ fn change_keys(
 
 /// Whether the keys of this directory are those of several nodes.
 fn are_shared(state: &StateDir) -> bool {
-    let file = state_directory::keys(state).load_or_make(now());
+    let file = state_directory::keys(state).load_or_begin(now());
     file.is_ok_and(|file| file.shared().is_some())
 }
 
@@ -228,7 +228,7 @@ pub(super) fn print_url(state: StateArg) -> Result<(), String> {
     let state = state_directory::open(&state)?;
     let store: KeyStore = state_directory::keys(&state);
     let mut url = last_url(&state)?;
-    let file = store.load_or_make(now()).map_err(|e| e.to_string())?;
+    let file = store.load_or_begin(now()).map_err(|e| e.to_string())?;
     url.access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
     if url.access_key.is_none() {
         eprintln!(
@@ -242,7 +242,7 @@ pub(super) fn print_url(state: StateArg) -> Result<(), String> {
 async fn list(state: &StateArg, json: bool) -> Result<(), String> {
     let state = state_directory::open(state)?;
     let file = state_directory::keys(&state)
-        .load_or_make(now())
+        .load_or_begin(now())
         .map_err(|e| e.to_string())?;
     let used = usage(&state).await;
     let of = |key: &NamedKey| {

@@ -34,7 +34,7 @@ const LONGEST_BODY: usize = MAX_SIGNAL + 256;
 /// costs some 70 bytes however short it is.
 const AT_ONCE: usize = 16 * 1024;
 
-/// How long a peer may take to make room for what is written at once.
+/// How long a peer may take to make room for what is written at once, and for the last word that nothing more follows.
 const WRITE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a conversation with a peer ended, as it is logged and counted.
@@ -60,7 +60,7 @@ pub(crate) async fn converse(
 ) -> Ending {
     tokio::select! {
         ending = listen(id, reader, hub, place) => ending,
-        ending = speak(writer, inlet) => ending,
+        ending = speak(writer, inlet, WRITE_WITHIN) => ending,
         () = place.crowded_out() => Ending::Lost,
     }
 }
@@ -96,7 +96,11 @@ async fn listen(
     }
 }
 
-async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Ending {
+async fn speak(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut inlet: Inlet,
+    within: Duration,
+) -> Ending {
     loop {
         let Some(first) = inlet.next().await else {
             return Ending::Lost;
@@ -106,10 +110,11 @@ async fn speak(writer: &mut (impl AsyncWrite + Unpin), mut inlet: Inlet) -> Endi
             writer.write_all(&bytes).await?;
             writer.flush().await
         };
-        let write: Result<io::Result<()>, _> = tokio::time::timeout(WRITE_WITHIN, write).await;
+        let write: Result<io::Result<()>, _> = tokio::time::timeout(within, write).await;
         if let Some(code) = close {
-            // That the peer is gone already changes nothing.
-            let _ = writer.shutdown().await;
+            // That the peer is gone already changes nothing. One that reads nothing leaves no room for the last word of
+            // TLS either, and would keep its place among the connections for good.
+            let _ = tokio::time::timeout(within, writer.shutdown()).await;
             return Ending::Close(code);
         }
         if !matches!(write, Ok(Ok(()))) {
@@ -272,6 +277,39 @@ mod tests {
         }
     }
 
+    /// The end of a peer that reads nothing.
+    struct Shut;
+
+    impl AsyncWrite for Shut {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn peer_that_reads_nothing_keeps_no_connection_that_the_hub_closes() {
+        let (outlet, inlet) = outgoing_queue(1_000);
+        let said = outlet.push(Outgoing::Frame(b"said".to_vec(), None));
+        assert_eq!(said, Pushed::Queued);
+        assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
+        let mut shut = Shut;
+        let ending = speak(&mut shut, inlet, Duration::from_millis(1));
+        let ending = tokio::time::timeout(Duration::from_secs(60), ending).await;
+        assert_eq!(ending, Ok(Ending::Close(3)));
+    }
+
     #[tokio::test]
     async fn what_waits_is_written_at_once() {
         let (outlet, inlet) = outgoing_queue(100_000);
@@ -281,7 +319,10 @@ mod tests {
         }
         assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
         let mut writes = Writes::default();
-        assert_eq!(speak(&mut writes, inlet).await, Ending::Close(3));
+        assert_eq!(
+            speak(&mut writes, inlet, WRITE_WITHIN).await,
+            Ending::Close(3)
+        );
         assert_eq!(writes.count, 1);
         let said: Vec<u8> = (0..100).flat_map(|number| [number; 5]).collect();
         assert_eq!(writes.bytes, said);

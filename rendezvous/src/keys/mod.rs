@@ -36,6 +36,7 @@ pub(crate) use self::{
     ring::{Basis, KeyRing},
     seal::KeySeal,
     shared::SharedKeys,
+    store::SERVER_SECRET,
     usage::{OfMonth, UsageFile},
 };
 

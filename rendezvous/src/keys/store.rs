@@ -21,6 +21,9 @@ const CONFIRMED: &str = "keys-confirmed";
 /// What several hosts have in common that take the same keys.
 pub const KEY_FILES: [&str; 2] = [FILE, SECRET];
 
+/// The file of a state directory with which a rendezvous has served once: the secret behind vouchers and resets.
+pub(crate) const SERVER_SECRET: &str = "server-secret";
+
 /// Why the keys cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -34,6 +37,15 @@ pub enum KeyError {
         path: PathBuf,
         /// What is wrong with it.
         fault: KeyFault,
+    },
+    /// There is none, and there were some.
+    #[error(
+        "there are no keys: {} is missing, with which a rendezvous has served; put a backup in its place, or start \
+         p2pdbg-rendezvous anew, which makes a key that no peer has yet", path.display()
+    )]
+    Missing {
+        /// The file that is not there.
+        path: PathBuf,
     },
     /// What was asked for cannot be done.
     #[error(transparent)]
@@ -52,8 +64,31 @@ impl KeyStore {
         Self { state }
     }
 
-    /// The keys. Where there are none yet, the key `default` is made, with the secret that is in `access-key` if
-    /// there is one.
+    /// The keys, of which there have to be some: one made in their place would be another one, even with the secret of
+    /// before, and shut everybody out.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn load(&self) -> Result<KeyFile, KeyError> {
+        self.read()?.ok_or_else(|| KeyError::Missing {
+            path: self.state.path().join(FILE),
+        })
+    }
+
+    /// The keys, for what may come before the first start: as [`Self::load_or_make`] where nobody has served yet, and
+    /// else as [`Self::load`].
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn load_or_begin(&self, unix_s: u64) -> Result<KeyFile, KeyError> {
+        match self.state.read(SERVER_SECRET)? {
+            Some(_) => self.load(),
+            None => self.load_or_make(unix_s),
+        }
+    }
+
+    /// The keys, for one that begins to serve. Where there are none yet, the key `default` is made, with the secret
+    /// that is in `access-key` if there is one.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -80,7 +115,7 @@ impl KeyStore {
         change: impl FnOnce(&mut KeyFile) -> Result<T, KeyFault>,
     ) -> Result<T, KeyError> {
         // The one that is there from the start is not lost because the first command comes before the first start.
-        self.load_or_make(unix_s)?;
+        self.load_or_begin(unix_s)?;
         let _lock = self.state.lock(FILE)?;
         let mut file = self.read()?.unwrap_or_default();
         let done = change(&mut file)?;

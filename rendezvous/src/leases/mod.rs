@@ -21,6 +21,7 @@
     allow(dead_code, reason = "there is no store without the feature")
 )]
 
+mod floor;
 mod table;
 
 use std::{
@@ -30,6 +31,7 @@ use std::{
 
 use p2pdbg_proto::secret::random_bytes;
 
+use self::floor::Floor;
 pub(crate) use self::table::{Account, Entry, Kind, Lease, Table};
 use crate::keys::KeyId;
 
@@ -44,6 +46,9 @@ const LIVE_FOR: Duration = Duration::from_secs(15);
 
 /// And after that for one of a node that may go on with it; together longer than [`GOOD_FOR`] and [`LAST_FOR`].
 const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// How long what the process before this one had counts as needed here: its peers come back within that.
+const INHERITED_FOR: Duration = Duration::from_secs(30);
 
 /// What the registry says of one limit of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +72,7 @@ pub(crate) struct Parts {
     pub(crate) parts: HashMap<Account, u64>,
     /// The month of what follows, as [`Month`](crate::month::Month) counts it.
     pub(crate) month: u64,
-    /// What each key has relayed at the other nodes in that month.
+    /// What each key has relayed in that month at the other nodes, and at this one before this process counted.
     pub(crate) relayed_elsewhere: HashMap<KeyId, u64>,
 }
 
@@ -115,6 +120,10 @@ pub(crate) struct Leases {
     own: u8,
     nodes: Vec<u8>,
     epoch: u64,
+    /// The process before this one, which is gone.
+    before: Option<u64>,
+    /// What that one had of each limit, and when this one has found it in the table.
+    inherited: Option<(HashMap<Account, u64>, Instant)>,
     round: u64,
     /// The round that the store is known to have.
     written: u64,
@@ -127,15 +136,18 @@ pub(crate) struct Leases {
     /// When this node asked for what the registry was told last.
     told: Option<Instant>,
     seen: HashMap<u8, Seen>,
+    floor: Floor,
 }
 
 impl Leases {
-    /// A process of this one of these nodes.
-    pub(crate) fn new(own: u8, nodes: Vec<u8>, epoch: u64) -> Self {
+    /// A process of this one of these nodes, in the place of the one `before`.
+    pub(crate) fn new(own: u8, nodes: Vec<u8>, epoch: u64, before: Option<u64>) -> Self {
         Self {
             own,
             nodes,
             epoch,
+            before,
+            inherited: None,
             round: 0,
             written: 0,
             entered: None,
@@ -143,6 +155,7 @@ impl Leases {
             parts: HashMap::new(),
             told: None,
             seen: HashMap::new(),
+            floor: Floor::default(),
         }
     }
 
@@ -160,6 +173,9 @@ impl Leases {
         self.round += 1;
         let mut next = table.cloned().unwrap_or_default();
         let own = next.nodes.remove(&self.own);
+        if let Some(of_another) = own.as_ref().filter(|own| own.epoch != self.epoch) {
+            self.floor.find(of_another);
+        }
         let is_lost = match (&self.entered, &own) {
             (None, _) => table.is_none(),
             (Some(_), None) => true,
@@ -175,10 +191,12 @@ impl Leases {
         self.look(now, &next);
         self.clear_retired(now, &mut next, relayed.0);
         let may_grow = self.may_grow(now, &next);
-        let own = own.filter(|own| !is_lost && own.epoch == self.epoch);
+        let own = own.filter(|own| !is_lost && self.is_own(own, next.born));
+        self.inherit(now, own.as_ref());
         let is_heard = self.told.is_none_or(|told| heard == Some(told));
         let mut parts = HashMap::new();
         let leases = uses.iter().map(|asked| {
+            let asked = &self.with_inherited(now, *asked);
             let granted = self.grant(now, &next, asked, may_grow);
             parts.insert(asked.account, granted);
             // The registry is told first that it has less: until it has heard that, it may give away what it had, and
@@ -204,10 +222,43 @@ impl Leases {
             round: self.round,
             leases: leases.collect(),
             month: relayed.0,
-            relayed: relayed.1,
+            relayed: self.floor.raise(relayed.0, relayed.1),
         };
         next.nodes.insert(self.own, entry);
         (next, parts)
+    }
+
+    /// Whether this entry of this node is what it has: by this process, or at first by the one before it, in this table.
+    fn is_own(&self, own: &Entry, born: u64) -> bool {
+        let is_before = self.entered.is_none() && Some(own.epoch) == self.before;
+        own.epoch == self.epoch || is_before && own.born == born
+    }
+
+    /// Takes over what the process before this one had, whose entry is found once at the most.
+    fn inherit(&mut self, now: Instant, own: Option<&Entry>) {
+        if let Some(before) = own.filter(|own| own.epoch != self.epoch) {
+            let had = before.leases.iter();
+            let had = had.map(|(account, lease)| (*account, lease.granted));
+            let since = self.inherited.as_ref().map_or(now, |(_, since)| *since);
+            self.inherited = Some((had.collect(), since));
+        }
+    }
+
+    /// What was had of a limit by the process before this one, whose peers are about to come back.
+    fn inherited(&self, now: Instant, account: Account) -> u64 {
+        let inherited = self.inherited.as_ref();
+        let is_good = |since: Instant| now.saturating_duration_since(since) < INHERITED_FOR;
+        let inherited = inherited.filter(|(_, since)| is_good(*since));
+        let had = inherited.and_then(|(had, _)| had.get(&account));
+        had.copied().unwrap_or_default()
+    }
+
+    /// As the registry says it, with those who are about to come back.
+    fn with_inherited(&self, now: Instant, asked: Use) -> Use {
+        Use {
+            need: asked.need.max(self.inherited(now, asked.account)),
+            ..asked
+        }
     }
 
     /// The table was written as this node would have it: what it may give away, as it asked then.
@@ -222,7 +273,7 @@ impl Leases {
         self.told = Some(asked);
         self.written = self.round;
         self.entered = Some((table.born, asked));
-        let mut elsewhere: HashMap<KeyId, u64> = HashMap::new();
+        let mut elsewhere = self.floor.beyond().clone();
         let month = own.map_or(0, |own| own.month);
         let others = table.nodes.iter().filter(|(node, _)| **node != self.own);
         for (_, entry) in others.filter(|(_, entry)| entry.month == month) {
@@ -305,7 +356,10 @@ impl Leases {
             .parts
             .get(&account)
             .filter(|_| self.entered.is_some_and(is_good));
-        let held = held.copied().unwrap_or_default();
+        let held = match self.entered {
+            Some(_) => held.copied().unwrap_or_default(),
+            None => self.inherited(now, account),
+        };
         let (mut live, mut taken) = (0_u64, 0_u64);
         let (mut needs, mut reserves) = (0_u64, 0_u64);
         let numbers = self.nodes.iter().chain(table.nodes.keys());

@@ -60,7 +60,12 @@ impl Node {
     /// As a new process with this list.
     fn begin_anew(&mut self, listed: Vec<u8>) {
         self.epochs += 1;
-        self.leases = Leases::new(self.leases.own, listed, self.epochs);
+        // One that has entered nothing leaves the entry of the one before it.
+        let before = match self.leases.round {
+            0 => self.leases.before,
+            _ => Some(self.leases.epoch),
+        };
+        self.leases = Leases::new(self.leases.own, listed, self.epochs, before);
         self.shares = None;
         self.under_way = None;
         self.in_use = 0;
@@ -92,7 +97,7 @@ impl World {
     fn new(seed: u64, count: usize, limit: u64, kind: Kind, faults: Faults) -> Self {
         let numbers: Vec<u8> = (10..10 + count as u8).collect();
         let node = |number: &u8| Node {
-            leases: Leases::new(*number, numbers.clone(), 1),
+            leases: Leases::new(*number, numbers.clone(), 1, None),
             shares: None,
             under_way: None,
             said: (0, 0, None),
@@ -475,7 +480,7 @@ fn numbers_that_are_in_the_list_no_more_take_nothing_once_they_must_have_gone_do
         nodes: (11..=13).map(|node| (node, entry.clone())).collect(),
     };
     let began = Instant::now();
-    let mut leases = Leases::new(10, vec![10], 1);
+    let mut leases = Leases::new(10, vec![10], 1, None);
     let (granted, table) = alone_after(&mut leases, began, &table, 4);
     assert_eq!(granted, 0, "they may live");
     let later = began + LIVE_FOR + KEPT_FOR;
@@ -488,10 +493,111 @@ fn numbers_that_are_in_the_list_no_more_take_nothing_once_they_must_have_gone_do
     );
 
     // A process that comes later does not wait again, and what they relayed is kept for as long as it counts.
-    let mut leases = Leases::new(10, vec![10], 2);
+    let mut leases = Leases::new(10, vec![10], 2, None);
     let (granted, table) = alone_after(&mut leases, later, &table, 4);
     assert_eq!((granted, table.nodes.len()), (10, 4));
     let later = later + LIVE_FOR + KEPT_FOR;
     let (granted, table) = alone_after(&mut leases, later, &table, 5);
     assert_eq!((granted, table.nodes.len()), (10, 1));
+}
+
+/// What a node of two enters when it needs so much of a hundred, and what it may give away then.
+fn enters(leases: &mut Leases, now: Instant, table: Option<&Table>, need: u64) -> (Table, u64) {
+    let kind = Kind::Peers;
+    let account = Account { key: KEY, kind };
+    let asked = Use {
+        account,
+        limit: 100,
+        in_use: 0,
+        need,
+    };
+    let none = (0, BTreeMap::new());
+    let (table, parts) = leases.enter(now, table, &[asked], none, leases.told);
+    let part = leases.on_entered(now, &table, parts).parts[&account];
+    (table, part)
+}
+
+#[test]
+fn node_that_is_started_again_keeps_its_part_until_its_peers_have_come_back() {
+    let began = Instant::now();
+    let at = |seconds: u64| began + Duration::from_secs(seconds);
+    let [mut one, mut other] =
+        [10, 11].map(|own| Leases::new(own, vec![10, 11], u64::from(own), None));
+    let mut table = None;
+    for second in 0..3 {
+        let (next, _) = enters(&mut one, at(second), table.as_ref(), 90);
+        table = Some(enters(&mut other, at(second), Some(&next), 0).0);
+    }
+    let (table, part) = enters(&mut one, at(3), table.as_ref(), 90);
+    assert!(part >= 90, "{part}");
+    // Nobody is back yet.
+    let mut again = Leases::new(10, vec![10, 11], 12, Some(10));
+    let (mut next, mut part) = enters(&mut again, at(4), Some(&table), 0);
+    let mut others;
+    for second in 5..33 {
+        assert!(part >= 90, "{part}");
+        (next, others) = enters(&mut other, at(second), Some(&next), 5);
+        assert!(others <= 100 - part, "{others} besides {part}");
+        (next, part) = enters(&mut again, at(second), Some(&next), 0);
+    }
+    // Who has not come by then is not waited for.
+    for second in 34..38 {
+        (next, part) = enters(&mut again, at(second), Some(&next), 0);
+        (next, others) = enters(&mut other, at(second), Some(&next), 80);
+        assert!(others <= 100 - part, "{others} besides {part}");
+    }
+    assert!(part < 50, "{part}");
+
+    // Another host in its place knows of none that is gone.
+    let mut replaced = Leases::new(10, vec![10, 11], 13, None);
+    assert!(enters(&mut replaced, at(4), Some(&table), 0).1 < 50);
+}
+
+#[test]
+fn host_in_the_place_of_another_gives_no_key_its_month_back() {
+    let now = Instant::now();
+    let entry = |relayed: u64| Entry {
+        born: 1,
+        epoch: 7,
+        round: 9,
+        leases: BTreeMap::new(),
+        month: 4,
+        relayed: BTreeMap::from([(KEY, relayed)]),
+    };
+    let table = Table {
+        born: 1,
+        nodes: BTreeMap::from([(10, entry(100)), (11, entry(30))]),
+    };
+    // What a process has counted itself, what the others see of it, and what it is told on top of its own.
+    let counts = |leases: &mut Leases, table: &mut Table, month: u64, own: &[u64]| {
+        let own = own.iter().map(|own| (KEY, *own)).collect();
+        let (next, parts) = leases.enter(now, Some(&*table), &[], (month, own), None);
+        let told = leases.on_entered(now, &next, parts).relayed_elsewhere;
+        *table = next;
+        (
+            table.nodes[&10]
+                .relayed
+                .get(&KEY)
+                .copied()
+                .unwrap_or_default(),
+            told.get(&KEY).copied().unwrap_or_default(),
+        )
+    };
+    let mut replaced = Leases::new(10, vec![10, 11], 8, None);
+    let mut seen = table.clone();
+    // It has not been given the keys yet.
+    assert_eq!(counts(&mut replaced, &mut seen, 4, &[]), (100, 130));
+    assert_eq!(counts(&mut replaced, &mut seen, 4, &[0]), (100, 130));
+    assert_eq!(counts(&mut replaced, &mut seen, 4, &[20]), (120, 130));
+    assert_eq!(counts(&mut replaced, &mut seen, 5, &[3]), (3, 0));
+
+    // One that was killed has what it wrote down last.
+    let mut again = Leases::new(10, vec![10, 11], 8, Some(7));
+    let mut seen = table.clone();
+    assert_eq!(counts(&mut again, &mut seen, 4, &[90]), (100, 40));
+    assert_eq!(counts(&mut again, &mut seen, 4, &[95]), (105, 40));
+    let mut again = Leases::new(10, vec![10, 11], 8, Some(7));
+    let mut seen = table.clone();
+    assert_eq!(counts(&mut again, &mut seen, 4, &[110]), (110, 30));
+    assert_eq!(counts(&mut again, &mut seen, 4, &[115]), (115, 30));
 }

@@ -110,12 +110,12 @@ impl Operator {
     /// what it lacks.
     ///
     /// # Errors
-    /// When they cannot be read; those from before hold on, then.
+    /// When they cannot be read, or are not there; those from before hold on, then.
     pub async fn reload(&self) -> Result<KeysRead, KeyError> {
         if let Some(read) = self.order_keys(false).await? {
             return Ok(read);
         }
-        let file = self.store.load_or_make(unix_s())?;
+        let file = self.store.load()?;
         let keys = count_live(&file);
         let ring = KeyRing::new(&file, self.open);
         // The hub ends with the server alone.
@@ -147,7 +147,7 @@ impl Operator {
             return Ok(None);
         };
         let shared = Some(self.report_shared(orders, nodes, reloaded).await);
-        let keys = count_live(&self.store.load_or_make(unix_s())?);
+        let keys = count_live(&self.store.load()?);
         Ok(Some(KeysRead { keys, shared }))
     }
 

@@ -127,7 +127,7 @@ impl Registry {
             // A voucher can be shown by as many peers as its bearer likes: those who have the key itself, and without
             // whom nobody meets, keep a part of its places.
             Standing::Vouched(..) => {
-                let vouched = self.present.by_key.vouched.of(&key).saturating_sub(1);
+                let vouched = self.vouched_of(key).saturating_sub(1);
                 self.may_give_vouched(now.instant, key, most, others, vouched)
             }
             _ => self.may_give(now.instant, key, Kind::Peers, most, others),
@@ -212,5 +212,9 @@ impl Registry {
 
     pub(super) fn peers_of(&self, key: KeyId) -> usize {
         self.present.by_key.peers.of(&key)
+    }
+
+    pub(super) fn vouched_of(&self, key: KeyId) -> usize {
+        self.present.by_key.vouched.of(&key)
     }
 }

@@ -8,6 +8,7 @@
 pub(crate) mod cluster;
 mod connection;
 mod credentials;
+mod greediest;
 mod handle_side;
 mod handles;
 pub(crate) mod handover;

@@ -1,7 +1,7 @@
 //! Sessions: two peers that have been introduced to each other.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -18,11 +18,12 @@ use tracing::Span;
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Holder},
+    greediest::{Who, oldest_of_the_greediest},
     limit,
 };
 use crate::{
     keys::KeyId,
-    limits::{Tally, share_of_one, unreserved},
+    limits::{Prefix, Tally, share_of_one, unreserved},
     relay::{Seen, side},
 };
 
@@ -62,6 +63,8 @@ impl Session {
 struct Member {
     conn: ConnId,
     holder: Holder,
+    /// From where it came.
+    from: Option<Prefix>,
     /// On whose account it is.
     key: KeyId,
     confirmed: bool,
@@ -69,6 +72,15 @@ struct Member {
     seen: Vec<IpAddr>,
     /// What it may still say before both have confirmed, in bytes.
     allowance: usize,
+}
+
+impl Member {
+    fn who(&self) -> Who {
+        Who {
+            holder: self.holder,
+            from: self.from,
+        }
+    }
 }
 
 /// Where one member has been seen, at the most: its connection, and its leg over both families, each from a network
@@ -160,6 +172,21 @@ impl Sessions {
         oldest.filter(|_| shared.len() >= TOGETHER)
     }
 
+    /// Of these sessions of one connection the one that ends for who `comes`, if one does.
+    fn of_the_greediest(
+        &self,
+        sessions: &HashSet<SessionId>,
+        at: ConnId,
+        comes: Who,
+    ) -> Option<SessionId> {
+        let found = sessions.iter().filter_map(|id| {
+            let session = self.table.get(id)?;
+            let other = session.members.iter().find(|member| member.conn != at)?;
+            Some((*id, session.number, other.who()))
+        });
+        oldest_of_the_greediest(&found.collect::<Vec<_>>(), comes)
+    }
+
     /// How many there are on this key's account.
     pub(super) fn of_key(&self, key: KeyId) -> usize {
         self.keys.of(&key)
@@ -220,7 +247,7 @@ impl Registry {
     ///
     /// # Errors
     /// Why there cannot be another session. Nobody has been told of one then, though the oldest of too many that the
-    /// two share may have been ended all the same.
+    /// two share, or of whoever has most with one of them, may have been ended all the same.
     pub(super) fn introduce(
         &mut self,
         now: Now,
@@ -240,6 +267,11 @@ impl Registry {
         self.end_superfluous(ids, effects);
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
         self.has_room_for_session(unknown)?;
+        if matches!(place, MeetingPoint::Handle(_)) {
+            // Not for whoever has guessed at a code.
+            self.end_for_others(listener, connector, effects);
+            self.end_for_others(connector, listener, effects);
+        }
         for id in ids {
             self.may_hold_another(id)?;
         }
@@ -286,6 +318,25 @@ impl Registry {
         let of_one = self.connections.get(&ids[0]);
         let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
         if let Some(oldest) = self.sessions.superfluous(of_one, ids) {
+            self.end_session(oldest, Ended::Cut, effects);
+        }
+    }
+
+    /// Makes room at a connection that has all the sessions that it may, at the cost of whoever has most of them: one
+    /// peer that comes by many connections would keep all others out.
+    fn end_for_others(&mut self, at: ConnId, comes: ConnId, effects: &mut Vec<Effect>) {
+        let (Some(full), Some(other)) = (self.connections.get(&at), self.connections.get(&comes))
+        else {
+            return;
+        };
+        if full.sessions.len() < self.limits.sessions_per_connection {
+            return;
+        }
+        let comes = Who {
+            holder: other.holder(),
+            from: Some(Prefix::of(other.ip)),
+        };
+        if let Some(oldest) = self.sessions.of_the_greediest(&full.sessions, at, comes) {
             self.end_session(oldest, Ended::Cut, effects);
         }
     }
@@ -347,6 +398,7 @@ impl Registry {
         Member {
             conn,
             holder: connection.map_or(Holder::Key(KeyId::NOBODY), Connection::holder),
+            from: connection.map(|connection| Prefix::of(connection.ip)),
             key: key_of(conn).or(key_of(other)).unwrap_or(KeyId::NOBODY),
             confirmed: false,
             seen: connection.map(|c| c.ip).into_iter().collect(),

@@ -14,8 +14,8 @@ use crate::keys::KeyId;
 /// The meter of one leg.
 #[derive(Debug)]
 pub(crate) struct LegMeter {
-    /// What the leg may send, in bytes a second, whatever else there is.
-    own: u64,
+    /// What the leg may send, in bytes a second, whatever else there is; until its key has something of a month again.
+    own: AtomicU64,
     /// What it may send while others want the same capacity; changed by [`super::Book::settle`].
     share: AtomicU64,
     bucket: Bucket,
@@ -66,7 +66,7 @@ impl KeyMeter {
 impl LegMeter {
     pub(super) fn new(own: u64, share: u64, key: Arc<KeyMeter>) -> Self {
         Self {
-            own,
+            own: AtomicU64::new(own),
             share: AtomicU64::new(share),
             bucket: Bucket::default(),
             key,
@@ -86,14 +86,14 @@ impl LegMeter {
 
     /// On whose account it is, and within which bound of its own, in bytes a second: what a successor goes on with.
     pub(crate) fn terms(&self) -> (KeyId, u64) {
-        (self.key.id, self.own)
+        (self.key.id, self.own())
     }
 
     /// Whether the leg may send so many bytes at `now_ns`, in nanoseconds of a clock that only runs forward.
     pub(crate) fn admits(&self, now_ns: u64, bytes: usize) -> bool {
         let bytes = bytes as u64;
         self.wanted.fetch_add(bytes, Ordering::Relaxed);
-        let rate = self.own.min(self.share.load(Ordering::Relaxed));
+        let rate = self.own().min(self.share.load(Ordering::Relaxed));
         // The leg's own bucket first: what it is refused there costs the others of its key nothing.
         let admitted = rate > 0
             && self.bucket.take(rate, now_ns, bytes)
@@ -105,6 +105,14 @@ impl LegMeter {
             self.passed.fetch_add(bytes, Ordering::Relaxed);
         }
         admitted
+    }
+
+    pub(super) fn own(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_own(&self, own: u64) {
+        self.own.store(own, Ordering::Relaxed);
     }
 
     pub(super) fn set_share(&self, share: u64) {

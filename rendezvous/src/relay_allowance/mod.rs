@@ -7,7 +7,8 @@
 //! - *The host's ceiling* is shared among the keys that want something: while they want less together, nobody is held;
 //!   else each gets the same, and whoever wants less loses nothing. A key's part is shared among its legs by the same
 //!   rule, so that a hundred sessions of one key take nothing from the one session of another.
-//! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on. Those that run go on.
+//! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on, until the key has some again.
+//!   Those that run go on.
 //!
 //! [`Book`] is the owner's side, for one task: [`Book::open`] for each session, [`Book::settle`] about four times a
 //! second. [`LegMeter`] is the other side, asked once a batch from whichever thread forwards it. A leg that nobody
@@ -213,6 +214,20 @@ impl Book {
             account.is_guest |= is_guest;
             account.usage.month_bytes = bytes;
         }
+        self.free_legs();
+    }
+
+    /// Legs that were opened when their key had used up its month are slow no longer if it has some of one now.
+    fn free_legs(&self) {
+        for leg in &self.legs {
+            if let Some(account) = self.accounts.get(&leg.key)
+                && let Some(meter) = leg.meter.upgrade()
+                && meter.own() == SLOW
+                && !self.is_used_up(account)
+            {
+                meter.set_own(UNBOUNDED);
+            }
+        }
     }
 
     /// Other keys, or other limits of them. Legs of keys that are no more send nothing from now on.
@@ -234,6 +249,7 @@ impl Book {
                 meter.set_share(0);
             }
         }
+        self.free_legs();
     }
 
     /// Meters for a session's legs, of which each sends on the account of its key.
@@ -319,7 +335,9 @@ impl Book {
                 return false;
             };
             let drawn = meter.draw();
-            leg.wants = leg.wants.midpoint(per_second(drawn.wanted, elapsed));
+            // What it may not send by its own bound it cannot use: it would be kept for it, and sent by nobody.
+            let wanted = per_second(drawn.wanted, elapsed).min(meter.own());
+            leg.wants = leg.wants.midpoint(wanted);
             *passed.entry(leg.key).or_default() += drawn.passed;
             true
         });

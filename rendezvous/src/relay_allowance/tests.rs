@@ -149,7 +149,7 @@ fn a_key_gets_no_more_than_its_bandwidth_and_others_do_not_feel_it() {
 }
 
 #[test]
-fn a_month_that_is_used_up_slows_new_legs_and_leaves_those_that_run() {
+fn a_month_that_is_used_up_slows_new_legs_until_the_next_one_and_leaves_those_that_run() {
     let limits = KeyLimits {
         relay_gib_month: Some(1),
         ..KeyLimits::default()
@@ -168,7 +168,42 @@ fn a_month_that_is_used_up_slows_new_legs_and_leaves_those_that_run() {
     scene.unix_s = 40 * 86_400;
     scene.send(1, [(&running, 1_000_000)]);
     let next_month = scene.leg(ONE);
-    assert_eq!(scene.send(4, [(&next_month, 1_000_000)]), [1_000_000]);
+    let both = [(&*next_month, 1_000_000), (&*late, 1_000_000)];
+    assert_eq!(scene.send(4, both), [1_000_000; 2]);
+}
+
+#[test]
+fn legs_of_a_month_that_is_used_up_are_slow_no_longer_once_their_key_may_relay_more() {
+    let limits = |gib: u64| KeyLimits {
+        relay_gib_month: Some(gib),
+        ..KeyLimits::default()
+    };
+    let mut scene = Scene::new(None, &[(ONE, limits(1))]);
+    let running = scene.leg(ONE);
+    scene.send(12, [(&running, 100_000_000)]);
+    let late = scene.leg(ONE);
+    for (gib, own) in [(1, SLOW), (2, UNBOUNDED)] {
+        scene.book.set_keys(&KeyRing::of(&[(ONE, limits(gib))]), 0);
+        assert_eq!(late.terms().1, own);
+    }
+    assert_eq!(scene.send(4, [(&late, 1_000_000)]), [1_000_000]);
+}
+
+#[test]
+fn leg_that_is_slow_by_itself_leaves_what_it_cannot_use_to_others() {
+    let limits = KeyLimits {
+        relay_gib_month: Some(1),
+        ..KeyLimits::default()
+    };
+    let mut scene = Scene::new(Some(80), &[(ONE, limits), (OTHER, KeyLimits::default())]);
+    let before = scene.leg(ONE);
+    scene.send(120, [(&before, 10_000_000)]);
+    let (slow, other) = (scene.leg(ONE), scene.leg(OTHER));
+    assert_eq!(slow.terms().1, SLOW);
+    let load = [(&*slow, 20_000_000), (&*other, 20_000_000)];
+    scene.send(4, load);
+    let [a, b] = scene.send(8, load);
+    assert!(near(a, SLOW) && near(b, 10_000_000 - SLOW), "{a} {b}");
 }
 
 #[test]

@@ -142,6 +142,41 @@ async fn sighup_reads_the_keys_again_and_ends_nothing_else() {
     ours.listen(None).await;
 }
 
+#[tokio::test]
+async fn sighup_while_the_file_of_keys_is_missing_shuts_nobody_out_and_makes_none() {
+    let state = state_dir();
+    let mut running = Running::start_piped(state.path(), &ANY);
+    let mut stderr = BufReader::new(running.child.stderr.take().unwrap());
+    let url = ask(state.path(), &["keys", "add", "team-a"]);
+    let mut theirs = peer(&url).await;
+    let mut ours = running.peer().await;
+    let file = state.path().join("keys.toml");
+    fs::rename(&file, state.path().join("aside")).unwrap();
+    running.signal(Signal::HUP);
+    let mut line = String::new();
+    while !line.contains("keys.toml") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
+    }
+    assert!(line.contains("missing"), "{line}");
+    for words in [
+        &["reload"][..],
+        &["url"],
+        &["keys", "list"],
+        &["keys", "add", "b"],
+    ] {
+        let line = complaint(&command(state.path(), words).output().unwrap());
+        assert!(line.contains("keys.toml"), "{line}");
+        assert!(!file.exists(), "{words:?}");
+    }
+    theirs.listen(None).await;
+    ours.listen(None).await;
+    fs::rename(state.path().join("aside"), &file).unwrap();
+    ask(state.path(), &["reload"]);
+    theirs.listen(None).await;
+    peer(&url).await;
+}
+
 #[test]
 fn keys_that_do_not_parse_are_named_and_nothing_is_overwritten() {
     let state = state_dir();

@@ -46,7 +46,7 @@ const HOPS: usize = 3;
 /// The time in which that is counted.
 const HOPS_WITHIN: Duration = Duration::from_secs(60);
 
-/// So often a peer comes again to a host that it was sent on to, and that has told it to come later.
+/// So often a peer comes again to its home, or to a host that it was sent on to, that has told it to come later.
 const DELAYS: u32 = 2;
 
 /// The hosts of one link.
@@ -67,7 +67,7 @@ pub(super) struct Hosts {
     /// Whether the host that is reached is in a network that others do not reach, so that its nodes may be too.
     is_inside: bool,
     home: Option<HostAt>,
-    /// Where the home is where this peer was sent, and was not reached yet.
+    /// Where the home is where this peer was sent, or has told it to come later, and was not reached yet.
     sent_on: Option<SentOn>,
     /// When it let itself be sent on.
     hops: VecDeque<Instant>,
@@ -77,7 +77,7 @@ pub(super) struct Hosts {
     refused: Vec<HostAt>,
 }
 
-/// That a host has sent this peer on to another one.
+/// That a host has sent this peer on to another one, or to itself at a later time.
 #[derive(Clone, Copy, Debug)]
 struct SentOn {
     /// Whether who has sent it was inside.
@@ -174,16 +174,20 @@ impl Hosts {
     }
 
     /// This host takes this peer later. Whether it is to be dialled again rather than another one: whoever is awaited
-    /// there is nowhere else, and what this peer has left at the node before comes over meanwhile.
+    /// there is nowhere else, and what this peer has left at the node before comes over meanwhile. A home that was
+    /// started again has its part of a limit once its peers have asked for it.
     pub(super) fn on_delayed(&mut self, at: &HostAt) -> bool {
-        let is_home = self.home.as_ref() == Some(at);
-        let Some(sent) = self
-            .sent_on
-            .as_mut()
-            .filter(|sent| is_home && sent.delays < DELAYS)
-        else {
+        if self.home.as_ref() != Some(at) {
             return false;
-        };
+        }
+        let sent = self.sent_on.get_or_insert(SentOn {
+            inside: self.is_inside,
+            delays: 0,
+            comes_again: false,
+        });
+        if sent.delays >= DELAYS {
+            return false;
+        }
         sent.delays += 1;
         sent.comes_again = true;
         true

@@ -185,10 +185,9 @@ fn peer_that_is_sent_on_goes_there_alone_and_not_in_a_circle() {
 }
 
 #[test]
-fn host_that_a_peer_was_sent_on_to_and_that_takes_it_later_is_dialled_twice_more() {
+fn host_that_a_peer_was_sent_on_to_or_has_lost_and_that_takes_it_later_is_dialled_twice_more() {
     let mut hosts = pinned();
     hosts.on_up(&at("a"), OUTSIDE);
-    assert!(!hosts.on_delayed(&at("a")), "it was not sent there");
     assert!(hosts.go_to(Instant::now(), &at("c")));
     assert!(!hosts.on_delayed(&at("b")));
     for _ in 0..2 {
@@ -202,6 +201,20 @@ fn host_that_a_peer_was_sent_on_to_and_that_takes_it_later_is_dialled_twice_more
     hosts.on_failed();
     let others = vec![at("all"), at("b")];
     assert_eq!(hosts.plan(true), Plan::InOrder(others, STAGGER_FROM_HOME));
+    // So it is with the home that it has lost.
+    let mut hosts = pinned();
+    assert!(!hosts.on_delayed(&at("a")), "it has none yet");
+    hosts.on_up(&at("a"), OUTSIDE);
+    for _ in 0..2 {
+        assert!(hosts.on_delayed(&at("a")));
+        hosts.on_failed();
+        let alone = vec![at("a")];
+        assert_eq!(hosts.plan(true), Plan::InOrder(alone, STAGGER));
+    }
+    assert!(!hosts.on_delayed(&at("a")));
+    hosts.on_refused(&at("a"));
+    hosts.on_failed();
+    assert!(matches!(hosts.plan(true), Plan::InOrder(order, _) if !order.contains(&at("a"))));
     // What it cannot reach at all is not dialled alone again, though it once was told to come later.
     let mut hosts = pinned();
     hosts.on_up(&at("a"), OUTSIDE);

@@ -244,6 +244,26 @@ fn voucher_that_is_shown_by_many_keeps_nobody_out_who_has_another() {
 }
 
 #[test]
+fn peers_that_pair_by_code_leave_the_places_of_a_key_to_those_who_have_it() {
+    let (mut bench, other) = two_keys(KeyLimits {
+        peers: Some(4),
+        ..KeyLimits::default()
+    });
+    bench.arrive(LISTENER, other.clone());
+    for id in 10..14 {
+        let nameplate = bench.listen(LISTENER, None).nameplate;
+        bench.arrive(ConnId(id), Credential::None);
+        // Each has its voucher, for the next time, whether or not it counts now.
+        bench.voucher(ConnId(id), nameplate);
+    }
+    let key = bench.file.find(&"other".parse().unwrap()).unwrap().id;
+    assert_eq!(bench.registry.peers_of(key), 4);
+    bench.lose(LISTENER);
+    bench.connect(LISTENER);
+    assert!(bench.is_welcome(LISTENER.0, &other));
+}
+
+#[test]
 fn newcomer_by_a_voucher_stays_though_it_connected_before_those_who_are_there() {
     let (mut bench, _, vouchers) = vouchers_of_a_key_with(8, 1);
     bench.connect(ConnId(9));

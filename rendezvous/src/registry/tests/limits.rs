@@ -323,6 +323,55 @@ fn sessions_are_limited_by_connection_by_key_by_voucher_and_in_all() {
 }
 
 #[test]
+fn peer_that_comes_by_many_connections_leaves_room_at_a_listener_for_its_other_peers() {
+    let mut bench = Bench::new();
+    bench.arrive(LISTENER, bench.key());
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    let [greedy, other] = [10, 11].map(|id| {
+        bench.arrive(ConnId(id), Credential::None);
+        let voucher = bench.voucher(ConnId(id), nameplate);
+        bench.lose(ConnId(id));
+        Credential::Voucher(voucher)
+    });
+    let [taken, free] = [(); 2].map(|()| Secret::random());
+    for handle in [&taken, &free] {
+        assert_eq!(bench.meet(LISTENER, handle, Role::Listener), []);
+    }
+    let come = |bench: &mut Bench, id: u64, from: [u8; 4], credential: &Credential| {
+        bench.connect_from(ConnId(id), from.into());
+        bench.hello(ConnId(id), credential.clone());
+    };
+    // By one voucher from many addresses; from one address without a voucher, and by the key.
+    for (shown, is_of_one) in [
+        (greedy, false),
+        (Credential::None, true),
+        (bench.key(), true),
+    ] {
+        for n in 0..bench.limits.sessions_per_connection as u64 {
+            let from = [198, 51, 100, if is_of_one { 7 } else { n as u8 }];
+            come(&mut bench, 100 + n, from, &shown);
+            introductions(&bench.meet(ConnId(100 + n), &taken, Role::Connector));
+        }
+        come(&mut bench, 50, [203, 0, 113, 1], &other);
+        let effects = bench.meet(ConnId(50), &free, Role::Connector);
+        assert_eq!(refusal(&effects), None, "{shown:?}");
+        let cut = effects.iter().filter_map(|effect| match effect {
+            Effect::Tell(to, FromRendezvous::PeerLeft { .. }) => Some(*to),
+            _ => None,
+        });
+        let cut: HashSet<ConnId> = cut.collect();
+        assert_eq!(cut, HashSet::from([LISTENER, ConnId(100)]), "{shown:?}");
+        // Whoever has most makes room, and not for itself.
+        let again = bench.meet(ConnId(100), &taken, Role::Connector);
+        assert!(is_limit(&again), "{shown:?}");
+        for id in (100..200).chain([50]) {
+            bench.lose(ConnId(id));
+        }
+        bench.pass(Duration::from_secs(60));
+    }
+}
+
+#[test]
 fn peers_without_a_key_share_what_their_address_may_hold() {
     let mut bench = Bench::with(
         Limits {
