@@ -737,6 +737,9 @@ fn a_unit_that_is_printed_is_one_that_systemd_takes() {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let unit = stdout(&output);
         assert!(unit.contains(r#""50%% of \"$$HOME\"" "a;b""#), "{unit}");
+        // A state directory that others may read, as systemd makes it, is one that p2pdbg does not use.
+        let closed = unit.contains("\nStateDirectoryMode=0700\n");
+        assert_eq!(closed, unit.contains("\nStateDirectory="), "{unit}");
         let file = home.path().join("p2pdbg.service");
         std::fs::write(&file, unit).unwrap();
         let Ok(verified) = Command::new("systemd-analyze")

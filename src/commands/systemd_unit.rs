@@ -46,8 +46,11 @@ fn unit(peer: &PeerName, command: &str, directory: &str, is_systems: bool) -> St
         ),
     };
     let state = match is_systems {
-        // Without a home directory of its own it needs a place for its identity and its peers.
-        true => "DynamicUser=yes\nStateDirectory=p2pdbg\nEnvironment=P2PDBG_STATE=%S/p2pdbg\n",
+        // Without a home directory of its own it needs a place for its identity and its peers. systemd makes it open to
+        // others unless it is told otherwise, and then p2pdbg would not use it.
+        true => {
+            "DynamicUser=yes\nStateDirectory=p2pdbg\nStateDirectoryMode=0700\nEnvironment=P2PDBG_STATE=%S/p2pdbg\n"
+        }
         false => "",
     };
     format!(
