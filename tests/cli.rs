@@ -818,6 +818,15 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
+fn error_that_nobody_reads_has_its_status_all_the_same() {
+    let (nobody, stderr) = std::io::pipe().unwrap();
+    drop(nobody);
+    let home = tempfile::tempdir().unwrap();
+    let status = p2pdbg(home.path()).arg("pipe").stderr(stderr).status();
+    assert_eq!(status.unwrap().code(), Some(2));
+}
+
+#[test]
 #[cfg(unix)]
 fn status_and_pipe_say_what_is_missing_when_nothing_runs() {
     let output = run(&["status"]);

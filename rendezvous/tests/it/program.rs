@@ -172,6 +172,21 @@ async fn sigterm_and_sigint_stop_it_gracefully() {
 }
 
 #[tokio::test]
+async fn nobody_at_its_stderr_any_more_keeps_it_neither_from_serving_nor_from_its_farewell() {
+    let state = state_dir();
+    let (nobody, stderr) = std::io::pipe().unwrap();
+    drop(nobody);
+    let mut command = Command::new(PROGRAM);
+    command.stderr(stderr);
+    let running = Running::run(command, state.path(), &[&ANY[..], &["--open"]].concat());
+    let mut peer = running.peer().await;
+    running.signal(Signal::TERM);
+    assert!(matches!(peer.hear().await, FromRendezvous::Stopping { .. }));
+    assert_eq!(peer.closed().await, close::STOPPING);
+    assert_eq!(running.end(), (Some(0), String::new()));
+}
+
+#[tokio::test]
 async fn certificate_key_and_nameplates_outlive_a_restart() {
     let state = state_dir();
     let running = Running::start(state.path(), &ANY);
