@@ -24,6 +24,16 @@ fn command_line_in_haste_is_told_what_to_write_and_no_url_is_repeated() {
         (&["p2pdbg://KEYKEY@h"], "p2pdbg setup keeps the URL"),
         (&["--bind=p2pdbg://KEYKEY@h"], "p2pdbg setup keeps the URL"),
         (&["--metrics", "9478"], "127.0.0.1:9478"),
+        // Behind an option too.
+        (&["--open", "3478"], "--bind '[::]:3478'"),
+        (
+            &["--public", "rdv.example", "serve"],
+            "p2pdbg-rendezvous alone serves",
+        ),
+        (
+            &["--open", "keys-add"],
+            "p2pdbg-rendezvous has no command \"keys-add\"",
+        ),
     ] {
         let output = Command::new(PROGRAM).args(line).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
@@ -64,6 +74,36 @@ fn command_line_that_is_refused_is_told_in_one_line_and_as_an_event_where_those_
             "is --open meant?",
         ),
         (&["statsu"], "\"statsu\" is no command", "is status meant?"),
+        (
+            &["--state", "/srv/x", "statsu"],
+            "has no command \"statsu\"",
+            "is status meant?",
+        ),
+        (
+            &["--state", "/srv/x", "status"],
+            "--state stands before the command",
+            "write p2pdbg-rendezvous status --state DIR",
+        ),
+        (
+            &["--json", "--state", "/srv/x", "status"],
+            "--json, --state stand before the command",
+            "write p2pdbg-rendezvous status --json --state DIR",
+        ),
+        (
+            &["--state", "/srv/x", "keys", "add", "team"],
+            "--state stands before the command",
+            "write p2pdbg-rendezvous keys add --state DIR",
+        ),
+        (
+            &["--state", "/srv/x", "keys"],
+            "--state stands before the command",
+            "write p2pdbg-rendezvous keys COMMAND --state DIR",
+        ),
+        (
+            &["--open", "drain"],
+            "--open stands before the command",
+            "p2pdbg-rendezvous drain has no --open",
+        ),
     ] {
         let output = Command::new(PROGRAM).args(line).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
@@ -76,6 +116,7 @@ fn command_line_that_is_refused_is_told_in_one_line_and_as_an_event_where_those_
     for line in [
         &["--json", "--opne"][..],
         &["--json", "--alt-port", "5000", "--bind", "127.0.0.1:5000"],
+        &["--json", "serve"],
     ] {
         let output = Command::new(PROGRAM).args(line).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
@@ -84,5 +125,7 @@ fn command_line_that_is_refused_is_told_in_one_line_and_as_an_event_where_those_
             (&event["event"], &event["code"]),
             (&"error".into(), &"usage".into())
         );
+        let message = event["message"].as_str().unwrap();
+        assert!(!message.starts_with(' '), "{message}");
     }
 }
