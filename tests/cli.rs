@@ -839,6 +839,36 @@ fn status_and_pipe_say_what_is_missing_when_nothing_runs() {
     assert!(usage_error(&["pipe", "1234"]).contains("HOST:PORT"));
 }
 
+#[test]
+#[cfg(unix)]
+fn command_of_the_ides_host_is_told_so_where_connect_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("known");
+    make_known(&state, "laptop");
+    let url = format!("p2pdbg://127.0.0.1:9#{}", Fingerprint::from_bytes([7; 32]));
+    let mut connect = p2pdbg(home.path())
+        .args(["connect", "--peer", "laptop", "--rendezvous", &url])
+        .env("P2PDBG_STATE", &state)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let is_there = || p2pdbg(home.path()).arg("status").output().unwrap();
+    while !is_there().status.success() {
+        assert!(connect.try_wait().unwrap().is_none(), "connect has ended");
+    }
+    for line in [&["pipe", "localhost:1234"][..], &["push"], &["attach"]] {
+        let output = p2pdbg(home.path()).args(line).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {output:?}");
+        let text = stderr(&output);
+        assert!(
+            text.contains("p2pdbg connect runs here"),
+            "{line:?}: {text}"
+        );
+    }
+    connect.kill().unwrap();
+    connect.wait().unwrap();
+}
+
 /// The first line that is logged on a terminal, with `NO_COLOR` set to this.
 #[cfg(target_os = "linux")]
 fn logged_on_a_terminal(no_color: &str) -> String {
