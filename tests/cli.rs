@@ -462,6 +462,30 @@ fn program_that_cannot_run_is_told_before_anything_begins() {
 }
 
 #[test]
+fn program_that_is_missing_is_told_how_it_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    for file in ["app.py", "run"] {
+        std::fs::write(home.path().join(file), "").unwrap();
+    }
+    for (program, told) in [
+        ("app.py", "write -- python app.py"),
+        ("run", "write -- ./run"),
+        ("python app.py", "leave out the quotes"),
+        ("no-such-program", "after -- comes the program to run"),
+    ] {
+        let mut command = p2pdbg(home.path());
+        let output = command
+            .current_dir(home.path())
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .args(["connect", "482913-orbit-lemon-tiger", "--", program])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(127), "{output:?}");
+        assert!(stderr(&output).contains(told), "{output:?}");
+    }
+}
+
+#[test]
 fn mistyped_variable_is_named_where_there_is_no_rendezvous() {
     let home = tempfile::tempdir().unwrap();
     let mut command = p2pdbg(home.path());

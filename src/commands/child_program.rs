@@ -162,11 +162,31 @@ fn not_started(command: &Command, error: &io::Error) -> Failure {
     };
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied if error.get_ref().is_none() => {
-            "chmod +x lets it run; a script of Python is run by -- python FILE"
+            "chmod +x lets it run; a script of Python is run by -- python FILE".to_owned()
         }
-        _ => "after -- comes the program to run, and then its arguments",
+        io::ErrorKind::NotFound if error.get_ref().is_none() => instead_of_missing(&program),
+        _ => BEHIND_THE_DASHES.to_owned(),
     };
     Failure::new(code, format!("cannot start {program:?}: {why}")).hint(hint)
+}
+
+/// What stands behind `--`.
+const BEHIND_THE_DASHES: &str = "after -- comes the program to run, and then its arguments";
+
+/// What to write in place of a program that is not there.
+fn instead_of_missing(program: &str) -> String {
+    // A file of this directory, which is not looked at for a name alone.
+    if Path::new(program).components().count() == 1 && Path::new(program).is_file() {
+        let is_python = Path::new(program)
+            .extension()
+            .is_some_and(|end| end == "py");
+        let run = if is_python { "python " } else { "./" };
+        return format!("it is a file of this directory: write -- {run}{program}");
+    }
+    match program.contains(' ') {
+        true => format!("{BEHIND_THE_DASHES}: leave out the quotes around both"),
+        false => BEHIND_THE_DASHES.to_owned(),
+    }
 }
 
 fn lost(error: io::Error) -> Failure {
