@@ -800,6 +800,13 @@ fn manual_pages_are_printed_or_written() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(stdout(&output).contains(".TH p2pdbg 1"));
 
+    // A command's own, and no directory of its name.
+    let home = tempfile::tempdir().unwrap();
+    let mut command = p2pdbg(home.path());
+    let output = command.args(["man", "listen"]).current_dir(home.path());
+    assert!(stdout(&output.output().unwrap()).contains(".TH p2pdbg-listen 1"));
+    assert!(!home.path().join("listen").exists());
+
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");
     let output = run(&["man", pages.to_str().unwrap()]);
