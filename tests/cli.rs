@@ -788,6 +788,10 @@ fn a_unit_that_is_printed_is_one_that_systemd_takes() {
         assert!(verified.status.success(), "{said}");
         assert!(!said.contains("p2pdbg.service:"), "{said}");
     }
+    let mut command = p2pdbg(home.path());
+    command.env("P2PDBG_STATE", "/srv/state");
+    let output = command.args(["unit", "--peer", "laptop"]).output().unwrap();
+    assert!(stderr(&output).contains("P2PDBG_STATE is set here"));
     assert!(usage_error(&["unit", "--peer", "a/b"]).contains("--peer"));
     assert!(
         usage_error(&["unit", "--peer", "laptop", "--", "a\nb"]).contains("control characters")
