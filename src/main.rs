@@ -22,7 +22,7 @@ use p2pdbg::{
 };
 use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, say, secret_variables, shows_colours};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::{control::Role, url::RendezvousUrl};
 use p2pdbg_udp::drivers;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
@@ -110,7 +110,7 @@ fn warn_of_open_file(environment: &Environment<'_>, reporter: &Reporter) {
 
 /// Stores the rendezvous' URL, and says where.
 fn setup(url: Option<String>) -> Result<(), Failure> {
-    let path = commands::setup::run(url, || {
+    let (path, kept) = commands::setup::run(url, || {
         if io::stdin().is_terminal() {
             let _ = write!(io::stderr(), "the URL that p2pdbg-rendezvous printed: ");
         }
@@ -120,6 +120,12 @@ fn setup(url: Option<String>) -> Result<(), Failure> {
         "kept in {}; p2pdbg doctor says whether it is reached from here",
         path.display()
     );
+    let set = std::env::var(secret_variables::RENDEZVOUS).unwrap_or_default();
+    if !set.trim().is_empty() && set.parse::<RendezvousUrl>() != Ok(kept) {
+        say!(
+            "note: P2PDBG_RENDEZVOUS is set to another URL here, which goes before the file: unset it"
+        );
+    }
     Ok(())
 }
 

@@ -486,6 +486,20 @@ fn program_that_is_missing_is_told_how_it_is_written() {
 }
 
 #[test]
+fn url_that_is_kept_and_not_used_for_a_variable_is_told_so() {
+    let home = tempfile::tempdir().unwrap();
+    let url = "p2pdbg://192.0.2.1";
+    for (set, is_told) in [(url, false), ("", false), ("p2pdbg://192.0.2.2", true)] {
+        let mut command = p2pdbg(home.path());
+        command.env("P2PDBG_RENDEZVOUS", set).args(["setup", url]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let told = stderr(&output).contains("P2PDBG_RENDEZVOUS is set to another URL");
+        assert_eq!(told, is_told, "{set:?}: {output:?}");
+    }
+}
+
+#[test]
 fn mistyped_variable_is_named_where_there_is_no_rendezvous() {
     let home = tempfile::tempdir().unwrap();
     let mut command = p2pdbg(home.path());
