@@ -236,6 +236,51 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
             "ports are given to p2pdbg listen",
         ),
         (&["connect", code, url], "write --rendezvous before it"),
+        // A program without the -- before it.
+        (
+            &["connect", "--peer", "laptop", "python", "app.py"],
+            "put -- before it: p2pdbg connect --peer NAME -- python",
+        ),
+        (
+            &["connect", "--peer", "laptop", "python", "-m", "x"],
+            "put -- before it: p2pdbg connect --peer NAME -- python",
+        ),
+        (
+            &["connect", code, "--rendezvous", url, "python", "-m", "x"],
+            "put -- before it: p2pdbg connect CODE -- python",
+        ),
+        (
+            &["connect", code, "python", "-c", "print()"],
+            "put -- before it",
+        ),
+        (
+            &["connect", code, "flask", "run", "--port", "8000"],
+            "put -- before it",
+        ),
+        (
+            &["connect", "--accept-push", ".", code, "python", "-m", "x"],
+            "put -- before it",
+        ),
+        (&["connect", "python", "-m", "x", code], "put -- before it"),
+        (&["connect", "python", "app.py", code], "put -- before it"),
+        (&["connect", code, "/opt/app"], "put -- before it"),
+        (
+            &["connect", "debugpy", code],
+            "debuggers are given to p2pdbg listen",
+        ),
+        (
+            &["connect", "--peer", "laptop", "debugpy"],
+            "debuggers are given to p2pdbg listen",
+        ),
+        // A code that is at fault is no program.
+        (
+            &["connect", "482913-orbit-lemmon-tigr", "--peers", "3"],
+            "--peers is for p2pdbg listen",
+        ),
+        (
+            &["connect", "orbit-lemon-tiger", "--peers", "3"],
+            "--peers is for p2pdbg listen",
+        ),
         (&["connect", "--", code], "write it before"),
         (&["connect", code, "--", ""], "the program to run is empty"),
         // What clap would repeat.
@@ -482,6 +527,28 @@ fn program_that_is_missing_is_told_how_it_is_written() {
             .unwrap();
         assert_eq!(output.status.code(), Some(127), "{output:?}");
         assert!(stderr(&output).contains(told), "{output:?}");
+    }
+}
+
+#[test]
+fn program_without_dashes_is_told_so_where_the_code_is_in_the_environment() {
+    let home = tempfile::tempdir().unwrap();
+    for (line, told) in [
+        (&["python", "app.py"][..], "put -- before it"),
+        (&["python", "-m", "app"], "put -- before it"),
+        // One that is meant to be a code is told what is wrong with it.
+        (&["482913-orbit-lemmon-tiger"], "did you mean lemon"),
+    ] {
+        let mut command = p2pdbg(home.path());
+        let output = command
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .env("P2PDBG_CODE", "482913-orbit-lemon-tiger")
+            .arg("connect")
+            .args(line)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains(told), "{line:?}: {output:?}");
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     peers::{self, PeersOptions},
     repeated_options::Given,
     session::{SessionArgs, SessionOptions, resolve_session},
-    values::{at, forward_malformed},
+    values::{at, forward_malformed, is_called},
 };
 
 const EXAMPLES: &str = "\
@@ -196,11 +196,7 @@ fn definitions() -> Command {
 
 /// The option of `p2pdbg listen` that `word` is.
 fn option(word: &str) -> Option<Arg> {
-    let is_meant = |arg: &&Arg| {
-        let long = arg.get_long().map(|long| format!("--{long}"));
-        let short = arg.get_short().map(|short| format!("-{short}"));
-        [long, short].iter().flatten().any(|option| option == word)
-    };
+    let is_meant = |arg: &&Arg| is_called(arg, word);
     definitions().get_arguments().find(is_meant).cloned()
 }
 

@@ -2,6 +2,7 @@
 
 use std::{env, str::FromStr};
 
+use clap::Arg;
 use p2pdbg_base::{ErrorCode, Failure, PeerName, secret_variables};
 use p2pdbg_forward::NotAForward;
 use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
@@ -19,6 +20,13 @@ pub(super) fn at(place: &str, failure: Failure) -> Failure {
         message: format!("{place}: {}", failure.message),
         ..failure
     }
+}
+
+/// Whether an option is written so: `--long`, or `-s`.
+pub(super) fn is_called(option: &Arg, name: &str) -> bool {
+    let long = option.get_long().map(|long| format!("--{long}"));
+    let short = option.get_short().map(|short| format!("-{short}"));
+    [long, short].iter().flatten().any(|own| own == name)
 }
 
 /// A value and where it stands: of the command line, of a variable, or of the file.
@@ -81,6 +89,11 @@ pub(super) fn given(value: impl Into<Option<String>>) -> Option<String> {
 /// Whether a code stands in the place of another value, so that no message may repeat it.
 pub(super) fn is_code(text: &str) -> bool {
     text.parse::<Code>().is_ok()
+}
+
+/// Whether a rendezvous' URL stands in a text, with its access key maybe. It may be written in capitals.
+pub(super) fn holds_url(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("p2pdbg://")
 }
 
 pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
