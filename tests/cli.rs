@@ -281,6 +281,10 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
             &["connect", "orbit-lemon-tiger", "--peers", "3"],
             "--peers is for p2pdbg listen",
         ),
+        (
+            &["listen", "482913", "orbit", "lemon", "tiger"],
+            "run p2pdbg connect CODE",
+        ),
         (&["connect", "--", code], "write it before"),
         (&["connect", code, "--", ""], "the program to run is empty"),
         // What clap would repeat.
