@@ -285,6 +285,10 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
             &["listen", "482913", "orbit", "lemon", "tiger"],
             "run p2pdbg connect CODE",
         ),
+        (
+            &["connect", "482913-orbit-lemon-tiger -- python app.py"],
+            "the code stands alone",
+        ),
         (&["connect", "--", code], "write it before"),
         (&["connect", code, "--", ""], "the program to run is empty"),
         // What clap would repeat.

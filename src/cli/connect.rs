@@ -215,7 +215,7 @@ pub(super) fn instead_of_words(words: &[String], meeting: &str) -> Option<Failur
     let whole = format!("{} {}", Nameplate::MIN, words.join(" "));
     let is_like_a_code = matches!(
         words.join(" ").parse::<Code>(),
-        Ok(_) | Err(NotACode::Word { .. } | NotACode::Shape)
+        Ok(_) | Err(NotACode::Word { .. } | NotACode::Shape | NotACode::Program)
     ) || whole.parse::<Code>().is_ok();
     let is_meant = is_like_a_code || completion::known_peers().contains(first);
     (!is_meant).then(|| instead_of(words, meeting))
@@ -331,6 +331,9 @@ fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code,
 fn code_malformed(fault: &<Code as FromStr>::Err, typed: &str) -> Failure {
     let typed = typed.trim();
     let hint = match typed {
+        _ if *fault == NotACode::Program => {
+            "the code stands alone; behind it comes the program: p2pdbg connect CODE -- python app.py".to_owned()
+        }
         _ if holds_url(typed) => {
             "that is the rendezvous' URL, for p2pdbg setup or P2PDBG_RENDEZVOUS; a code is what p2pdbg listen printed"
                 .to_owned()
