@@ -281,14 +281,29 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
             &["connect", "orbit-lemon-tiger", "--peers", "3"],
             "--peers is for p2pdbg listen",
         ),
+        (&["connect", code, "-D", "1080"], "given to p2pdbg listen"),
+        (&["connect", code, "-N"], "given to p2pdbg listen"),
+        (
+            &["connect", "482913-orbit-lemon-tiger -- python app.py"],
+            "the code stands alone",
+        ),
+        (&["connect", "-peer", "laptop"], "write --peer\n"),
+        (&["listen", "-name", "x"], "write --name\n"),
+        (&["listen", "-vjson"], "listen has no option -j"),
+        (&["status", "-json"], "write --json\n"),
+        (
+            &["connect", "-rendezvous=p2pdbg://KEYKEY@h", code],
+            "write --rendezvous\n",
+        ),
         (
             &["listen", "482913", "orbit", "lemon", "tiger"],
             "run p2pdbg connect CODE",
         ),
         (
-            &["connect", "482913-orbit-lemon-tiger -- python app.py"],
-            "the code stands alone",
+            &["listen", "P2PDBG://KEYKEYKEYKEYKEYKEYKEYA@192.0.2.1"],
+            "behind --rendezvous",
         ),
+        (&["setup", "--rendezvous", url], "the URL stands alone"),
         (&["connect", "--", code], "write it before"),
         (&["connect", code, "--", ""], "the program to run is empty"),
         // What clap would repeat.
@@ -299,7 +314,7 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
         // What the program itself would.
         (&["listen", url], "behind --rendezvous"),
         (&["listen", "-L", url], "[BIND:]PORT:HOST:PORT"),
-        (&["listen", "--name", url], "a name has 1 to 64"),
+        (&["listen", "--name", url], "URL stands there"),
         (&["listen", "--stun", url], "write HOST"),
         (&["listen", "--resume-for", code], "a number and a unit"),
         (&["listen", "--peers", code], "from 1 to 16"),
@@ -557,6 +572,37 @@ fn program_without_dashes_is_told_so_where_the_code_is_in_the_environment() {
             .unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(stderr(&output).contains(told), "{line:?}: {output:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn variable_that_cannot_be_read_as_text_is_named_and_an_access_key_in_one_is_not_repeated() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let home = tempfile::tempdir().unwrap();
+    for (variable, value, told) in [
+        ("P2PDBG_NAME", &b"web\xff"[..], "P2PDBG_NAME is no UTF-8"),
+        (
+            "P2PDBG_RENDEZVOUS",
+            b"\xff",
+            "P2PDBG_RENDEZVOUS is no UTF-8",
+        ),
+        (
+            "P2PDBG_NAME",
+            b"P2PDBG://KEYKEY@h",
+            "P2PDBG_NAME takes a name",
+        ),
+    ] {
+        let mut command = p2pdbg(home.path());
+        command
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .env(variable, OsStr::from_bytes(value))
+            .arg("listen");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = stderr(&output);
+        assert!(text.contains(told) && !text.contains("KEYKEY"), "{text}");
     }
 }
 

@@ -102,6 +102,11 @@ pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> 
         return Err(Failure::new(ErrorCode::Usage, message)
             .hint("a code stands alone, as in p2pdbg connect CODE"));
     }
+    if holds_url(text) {
+        let message = format!("{option} takes a name, and the rendezvous' URL stands there");
+        return Err(Failure::new(ErrorCode::Usage, message)
+            .hint("the URL stands behind --rendezvous, or is kept by p2pdbg setup"));
+    }
     text.parse().map_err(|fault| {
         // The name is quoted so that nothing in it reaches the terminal.
         Failure::new(ErrorCode::Usage, format!("{option} {text:?}: {fault}"))

@@ -58,6 +58,7 @@ pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
                 usage(message.to_owned()).hint("give one of the two")
             }))
         }
+        ErrorKind::InvalidUtf8 => variable_not_utf8(words.first()?),
         _ => None,
     };
     let told = told.or_else(|| instead_of_secret(error, &words));
@@ -119,6 +120,24 @@ fn program_without_dashes(refused: &str, rest: &[String]) -> Option<Failure> {
         .iter()
         .any(|word| word.split('=').next() == Some("--peer"));
     instead_of_words(&plain, if is_known { "--peer NAME" } else { "CODE" })
+}
+
+/// Which variable holds what cannot be read as text, where no word of the command line does.
+fn variable_not_utf8(command: &str) -> Option<Failure> {
+    if std::env::args_os().any(|word| word.to_str().is_none()) {
+        return None;
+    }
+    let cli = Cli::command();
+    let mut arguments = cli.find_subcommand(command)?.get_arguments();
+    let variable = arguments.find_map(|argument| {
+        let variable = argument.get_env()?;
+        std::env::var_os(variable)?
+            .to_str()
+            .is_none()
+            .then_some(variable)
+    })?;
+    let variable = variable.display();
+    Some(usage(format!("{variable} is no UTF-8")).hint(format!("set {variable} anew, or unset it")))
 }
 
 /// Whether a code and a peer's name were given together.
@@ -185,6 +204,9 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
     {
         return Some(failure);
     }
+    if let Some(meant) = with_one_hyphen(command, name, rest) {
+        return Some(meant);
+    }
     if let Some(meant) = typed_as_dash(name) {
         return Some(meant);
     }
@@ -220,6 +242,13 @@ fn instead_of_option(command: &str, name: &str) -> Option<String> {
         }
         "attach" if is_port || name == "--pid" => {
             "the process id stands alone, as in p2pdbg attach 4242".to_owned()
+        }
+        "connect" if SSH.contains(&name) || name == "-D" => {
+            "that is an option of ssh: what is forwarded is given to p2pdbg listen, beside the IDE, as -L or -R"
+                .to_owned()
+        }
+        "setup" if ["--rendezvous", "--url"].contains(&name) => {
+            "the URL stands alone: p2pdbg setup, which asks for it, or p2pdbg setup URL".to_owned()
         }
         "listen" if SSH.contains(&name) => {
             "that is an option of ssh: p2pdbg listen runs no shell, and stays until ^C; -L and -R are as in ssh"
@@ -263,6 +292,22 @@ fn option_before_number<'a>(refused: &str, rest: &'a [String]) -> Option<&'a str
     let at = rest.iter().position(|word| word.starts_with(refused))?;
     let before = rest.get(at.checked_sub(1)?)?;
     before.starts_with('-').then_some(before)
+}
+
+/// What to write in place of a long option that has one hyphen, of which clap has refused a letter.
+fn with_one_hyphen(command: &str, refused: &str, rest: &[String]) -> Option<Failure> {
+    let letter = refused.strip_prefix('-')?;
+    let cli = Cli::command();
+    let definitions = cli.find_subcommand(command)?;
+    let own = rest.iter().take_while(|word| *word != "--");
+    let option = own.filter(|word| word.contains(letter)).find_map(|word| {
+        let long = word.split('=').next()?.strip_prefix('-')?;
+        let is_it = |arg: &clap::Arg| arg.get_long() == Some(long);
+        let is_there = definitions.get_arguments().any(is_it) || long == "help";
+        (is_there && long.len() > 1).then_some(long)
+    })?;
+    let message = format!("-{option} begins with one hyphen");
+    Some(usage(message).hint(format!("write --{option}")))
 }
 
 /// What to write in place of an option whose hyphens a program for text has made a dash of.
