@@ -5,6 +5,9 @@
 //! with it (`pairing`); a `session` keeps tunnels (`tunnel`) to the peer over the paths there are (`path`), and carries
 //! streams for its forwards (`forward`) over them. docs/ARCHITECTURE.md has the picture.
 
+// It panics where nobody reads standard error any more; what is said there is said by `say!`.
+#![cfg_attr(not(test), warn(clippy::print_stderr))]
+
 pub mod cli;
 pub mod commands;
 pub mod config;

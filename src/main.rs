@@ -1,5 +1,8 @@
 //! The program `p2pdbg`: reads the command line, runs what it asks for, and ends with the right status.
 
+// It panics where nobody reads standard error any more; what is said there is said by `say!`.
+#![cfg_attr(not(test), warn(clippy::print_stderr))]
+
 use std::{
     future::Future,
     io::{self, BufRead, IsTerminal, Write},
@@ -17,9 +20,9 @@ use p2pdbg::{
     config::Config,
     report::{Format, Printer},
 };
-use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, shows_colours};
+use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, say, secret_variables, shows_colours};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::{control::Role, url::RendezvousUrl};
 use p2pdbg_udp::drivers;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
@@ -107,16 +110,22 @@ fn warn_of_open_file(environment: &Environment<'_>, reporter: &Reporter) {
 
 /// Stores the rendezvous' URL, and says where.
 fn setup(url: Option<String>) -> Result<(), Failure> {
-    let path = commands::setup::run(url, || {
+    let (path, kept) = commands::setup::run(url, || {
         if io::stdin().is_terminal() {
-            eprint!("the URL that p2pdbg-rendezvous printed: ");
+            let _ = write!(io::stderr(), "the URL that p2pdbg-rendezvous printed: ");
         }
         io::stdin().lock().lines().next().transpose()
     })?;
-    eprintln!(
+    say!(
         "kept in {}; p2pdbg doctor says whether it is reached from here",
         path.display()
     );
+    let set = std::env::var(secret_variables::RENDEZVOUS).unwrap_or_default();
+    if !set.trim().is_empty() && set.parse::<RendezvousUrl>() != Ok(kept) {
+        say!(
+            "note: P2PDBG_RENDEZVOUS is set to another URL here, which goes before the file: unset it"
+        );
+    }
     Ok(())
 }
 
@@ -201,7 +210,7 @@ where
         Some(Ok(filter)) => filter,
         // What cannot be read whole selects nothing: half of it would hide what was asked for.
         Some(Err(fault)) => {
-            eprintln!(
+            say!(
                 "{LOG_VARIABLE}: {fault}; it is passed over. Write a level (error, warn, info, debug, trace), or \
                  TARGET=LEVEL, with commas between"
             );
@@ -274,9 +283,9 @@ fn status(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let failure = cli::without_secrets(failure, &words());
-            eprintln!("error: {failure}");
+            say!("error: {failure}");
             if let Some(hint) = &failure.hint {
-                eprintln!("    {hint}");
+                say!("    {hint}");
             }
             ExitCode::from(failure.exit_status())
         }

@@ -236,6 +236,74 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
             "ports are given to p2pdbg listen",
         ),
         (&["connect", code, url], "write --rendezvous before it"),
+        // A program without the -- before it.
+        (
+            &["connect", "--peer", "laptop", "python", "app.py"],
+            "put -- before it: p2pdbg connect --peer NAME -- python",
+        ),
+        (
+            &["connect", "--peer", "laptop", "python", "-m", "x"],
+            "put -- before it: p2pdbg connect --peer NAME -- python",
+        ),
+        (
+            &["connect", code, "--rendezvous", url, "python", "-m", "x"],
+            "put -- before it: p2pdbg connect CODE -- python",
+        ),
+        (
+            &["connect", code, "python", "-c", "print()"],
+            "put -- before it",
+        ),
+        (
+            &["connect", code, "flask", "run", "--port", "8000"],
+            "put -- before it",
+        ),
+        (
+            &["connect", "--accept-push", ".", code, "python", "-m", "x"],
+            "put -- before it",
+        ),
+        (&["connect", "python", "-m", "x", code], "put -- before it"),
+        (&["connect", "python", "app.py", code], "put -- before it"),
+        (&["connect", code, "/opt/app"], "put -- before it"),
+        (
+            &["connect", "debugpy", code],
+            "debuggers are given to p2pdbg listen",
+        ),
+        (
+            &["connect", "--peer", "laptop", "debugpy"],
+            "debuggers are given to p2pdbg listen",
+        ),
+        // A code that is at fault is no program.
+        (
+            &["connect", "482913-orbit-lemmon-tigr", "--peers", "3"],
+            "--peers is for p2pdbg listen",
+        ),
+        (
+            &["connect", "orbit-lemon-tiger", "--peers", "3"],
+            "--peers is for p2pdbg listen",
+        ),
+        (&["connect", code, "-D", "1080"], "given to p2pdbg listen"),
+        (&["connect", code, "-N"], "given to p2pdbg listen"),
+        (
+            &["connect", "482913-orbit-lemon-tiger -- python app.py"],
+            "the code stands alone",
+        ),
+        (&["connect", "-peer", "laptop"], "write --peer\n"),
+        (&["listen", "-name", "x"], "write --name\n"),
+        (&["listen", "-vjson"], "listen has no option -j"),
+        (&["status", "-json"], "write --json\n"),
+        (
+            &["connect", "-rendezvous=p2pdbg://KEYKEY@h", code],
+            "write --rendezvous\n",
+        ),
+        (
+            &["listen", "482913", "orbit", "lemon", "tiger"],
+            "run p2pdbg connect CODE",
+        ),
+        (
+            &["listen", "P2PDBG://KEYKEYKEYKEYKEYKEYKEYA@192.0.2.1"],
+            "behind --rendezvous",
+        ),
+        (&["setup", "--rendezvous", url], "the URL stands alone"),
         (&["connect", "--", code], "write it before"),
         (&["connect", code, "--", ""], "the program to run is empty"),
         // What clap would repeat.
@@ -246,7 +314,7 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
         // What the program itself would.
         (&["listen", url], "behind --rendezvous"),
         (&["listen", "-L", url], "[BIND:]PORT:HOST:PORT"),
-        (&["listen", "--name", url], "a name has 1 to 64"),
+        (&["listen", "--name", url], "URL stands there"),
         (&["listen", "--stun", url], "write HOST"),
         (&["listen", "--resume-for", code], "a number and a unit"),
         (&["listen", "--peers", code], "from 1 to 16"),
@@ -458,6 +526,97 @@ fn program_that_cannot_run_is_told_before_anything_begins() {
             .unwrap();
         assert_eq!(output.status.code(), Some(status), "{output:?}");
         assert!(stderr(&output).contains(why), "{output:?}");
+    }
+}
+
+#[test]
+fn program_that_is_missing_is_told_how_it_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    for file in ["app.py", "run"] {
+        std::fs::write(home.path().join(file), "").unwrap();
+    }
+    for (program, told) in [
+        ("app.py", "write -- python app.py"),
+        ("run", "write -- ./run"),
+        ("python app.py", "leave out the quotes"),
+        ("no-such-program", "after -- comes the program to run"),
+    ] {
+        let mut command = p2pdbg(home.path());
+        let output = command
+            .current_dir(home.path())
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .args(["connect", "482913-orbit-lemon-tiger", "--", program])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(127), "{output:?}");
+        assert!(stderr(&output).contains(told), "{output:?}");
+    }
+}
+
+#[test]
+fn program_without_dashes_is_told_so_where_the_code_is_in_the_environment() {
+    let home = tempfile::tempdir().unwrap();
+    for (line, told) in [
+        (&["python", "app.py"][..], "put -- before it"),
+        (&["python", "-m", "app"], "put -- before it"),
+        // One that is meant to be a code is told what is wrong with it.
+        (&["482913-orbit-lemmon-tiger"], "did you mean lemon"),
+    ] {
+        let mut command = p2pdbg(home.path());
+        let output = command
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .env("P2PDBG_CODE", "482913-orbit-lemon-tiger")
+            .arg("connect")
+            .args(line)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains(told), "{line:?}: {output:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn variable_that_cannot_be_read_as_text_is_named_and_an_access_key_in_one_is_not_repeated() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let home = tempfile::tempdir().unwrap();
+    for (variable, value, told) in [
+        ("P2PDBG_NAME", &b"web\xff"[..], "P2PDBG_NAME is no UTF-8"),
+        (
+            "P2PDBG_RENDEZVOUS",
+            b"\xff",
+            "P2PDBG_RENDEZVOUS is no UTF-8",
+        ),
+        (
+            "P2PDBG_NAME",
+            b"P2PDBG://KEYKEY@h",
+            "P2PDBG_NAME takes a name",
+        ),
+    ] {
+        let mut command = p2pdbg(home.path());
+        command
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .env(variable, OsStr::from_bytes(value))
+            .arg("listen");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = stderr(&output);
+        assert!(text.contains(told) && !text.contains("KEYKEY"), "{text}");
+    }
+}
+
+#[test]
+fn url_that_is_kept_and_not_used_for_a_variable_is_told_so() {
+    let home = tempfile::tempdir().unwrap();
+    let url = "p2pdbg://192.0.2.1";
+    for (set, is_told) in [(url, false), ("", false), ("p2pdbg://192.0.2.2", true)] {
+        let mut command = p2pdbg(home.path());
+        command.env("P2PDBG_RENDEZVOUS", set).args(["setup", url]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let told = stderr(&output).contains("P2PDBG_RENDEZVOUS is set to another URL");
+        assert_eq!(told, is_told, "{set:?}: {output:?}");
     }
 }
 
@@ -737,6 +896,9 @@ fn a_unit_that_is_printed_is_one_that_systemd_takes() {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let unit = stdout(&output);
         assert!(unit.contains(r#""50%% of \"$$HOME\"" "a;b""#), "{unit}");
+        // A state directory that others may read, as systemd makes it, is one that p2pdbg does not use.
+        let closed = unit.contains("\nStateDirectoryMode=0700\n");
+        assert_eq!(closed, unit.contains("\nStateDirectory="), "{unit}");
         let file = home.path().join("p2pdbg.service");
         std::fs::write(&file, unit).unwrap();
         let Ok(verified) = Command::new("systemd-analyze")
@@ -761,6 +923,10 @@ fn a_unit_that_is_printed_is_one_that_systemd_takes() {
         assert!(verified.status.success(), "{said}");
         assert!(!said.contains("p2pdbg.service:"), "{said}");
     }
+    let mut command = p2pdbg(home.path());
+    command.env("P2PDBG_STATE", "/srv/state");
+    let output = command.args(["unit", "--peer", "laptop"]).output().unwrap();
+    assert!(stderr(&output).contains("P2PDBG_STATE is set here"));
     assert!(usage_error(&["unit", "--peer", "a/b"]).contains("--peer"));
     assert!(
         usage_error(&["unit", "--peer", "laptop", "--", "a\nb"]).contains("control characters")
@@ -772,6 +938,13 @@ fn manual_pages_are_printed_or_written() {
     let output = run(&["man"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(stdout(&output).contains(".TH p2pdbg 1"));
+
+    // A command's own, and no directory of its name.
+    let home = tempfile::tempdir().unwrap();
+    let mut command = p2pdbg(home.path());
+    let output = command.args(["man", "listen"]).current_dir(home.path());
+    assert!(stdout(&output.output().unwrap()).contains(".TH p2pdbg-listen 1"));
+    assert!(!home.path().join("listen").exists());
 
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");
@@ -815,6 +988,15 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
+fn error_that_nobody_reads_has_its_status_all_the_same() {
+    let (nobody, stderr) = std::io::pipe().unwrap();
+    drop(nobody);
+    let home = tempfile::tempdir().unwrap();
+    let status = p2pdbg(home.path()).arg("pipe").stderr(stderr).status();
+    assert_eq!(status.unwrap().code(), Some(2));
+}
+
+#[test]
 #[cfg(unix)]
 fn status_and_pipe_say_what_is_missing_when_nothing_runs() {
     let output = run(&["status"]);
@@ -825,6 +1007,36 @@ fn status_and_pipe_say_what_is_missing_when_nothing_runs() {
     assert_eq!(stdout(&output), "");
     assert!(stderr(&output).contains("p2pdbg listen"));
     assert!(usage_error(&["pipe", "1234"]).contains("HOST:PORT"));
+}
+
+#[test]
+#[cfg(unix)]
+fn command_of_the_ides_host_is_told_so_where_connect_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("known");
+    make_known(&state, "laptop");
+    let url = format!("p2pdbg://127.0.0.1:9#{}", Fingerprint::from_bytes([7; 32]));
+    let mut connect = p2pdbg(home.path())
+        .args(["connect", "--peer", "laptop", "--rendezvous", &url])
+        .env("P2PDBG_STATE", &state)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let is_there = || p2pdbg(home.path()).arg("status").output().unwrap();
+    while !is_there().status.success() {
+        assert!(connect.try_wait().unwrap().is_none(), "connect has ended");
+    }
+    for line in [&["pipe", "localhost:1234"][..], &["push"], &["attach"]] {
+        let output = p2pdbg(home.path()).args(line).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {output:?}");
+        let text = stderr(&output);
+        assert!(
+            text.contains("p2pdbg connect runs here"),
+            "{line:?}: {text}"
+        );
+    }
+    connect.kill().unwrap();
+    connect.wait().unwrap();
 }
 
 /// The first line that is logged on a terminal, with `NO_COLOR` set to this.

@@ -1,6 +1,10 @@
 """What needs no tunnel. Run by tests/python of the workspace, or: python -m unittest discover -s python/tests"""
 
+import contextlib
+import io
+import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,6 +19,17 @@ from p2pdbg.__main__ import command_line
 def variables(**values: str) -> "mock._patch_dict":
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DEBUGGER_", "START_", "P2PDBG_"))}
     return mock.patch.dict(os.environ, {**kept, **values}, clear=True)
+
+
+def waited_for(*events: "dict[str, str]") -> "tuple[p2pdbg.Endpoint, str]":
+    """Where a program that says these events has its tunnel, and what was said of them."""
+    script = "".join(f"printf '%s\\n' {shlex.quote(json.dumps(event))}\n" for event in events)
+    with subprocess.Popen(
+        ["sh", "-c", script], encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            return _tunnel._wait(process), said.getvalue()
 
 
 class TheEnvironment(unittest.TestCase):
@@ -73,6 +88,29 @@ class TheEnvironment(unittest.TestCase):
             environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
             said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
         self.assertEqual((said.returncode, said.stdout), (0, "5678\n"), said.stderr)
+
+    @unittest.skipIf(os.name == "nt", "the program here is a script")
+    def test_a_forward_without_a_port_is_passed_over_for_the_next(self) -> None:
+        socket = {"event": "forward", "direction": "to_debuggee", "listen": "127.0.0.1:8000", "to": "/run/app.sock"}
+        port = {"event": "forward", "direction": "to_ide", "listen": "127.0.0.1:5678", "to": "localhost:5679"}
+        where, said = waited_for(socket, port, port)
+        self.assertEqual(where, ("127.0.0.1", 5678, "connect"))
+        self.assertIn("/run/app.sock", said)
+
+    @unittest.skipIf(os.name == "nt", "the program here is a script")
+    def test_what_is_waited_for_and_warned_of_is_said_once_and_safe_for_a_terminal(self) -> None:
+        forward = {"event": "forward", "direction": "to_debuggee", "listen": "127.0.0.1:1", "to": "localhost:5678"}
+        waiting = {"event": "waiting", "for": "peer", "run": "p2pdbg listen --peer web-1"}
+        warning = {"event": "warning", "code": "name_taken", "message": "it is \x1b[2J here", "hint": "look"}
+        _, said = waited_for(waiting, {"event": "waiting", "for": "rendezvous"}, warning, waiting, forward)
+        self.assertEqual(
+            said.splitlines(),
+            [
+                "p2pdbg: waiting for the peer; there: p2pdbg listen --peer web-1",
+                "p2pdbg: waiting for the rendezvous to answer",
+                "p2pdbg: warning: it is \N{REPLACEMENT CHARACTER}[2J here (look)",
+            ],
+        )
 
     @unittest.skipIf(os.name == "nt", "the program here is a script")
     def test_a_tunnel_that_ends_with_its_input_is_ended_by_that_and_not_killed(self) -> None:

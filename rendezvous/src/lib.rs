@@ -35,6 +35,9 @@
 //! # }
 //! ```
 
+// It panics where nobody reads standard error any more; what is said there is said by `say!`.
+#![cfg_attr(not(test), warn(clippy::print_stderr))]
+
 mod address_prefixes;
 mod alternative_ports;
 mod bind;

@@ -1,6 +1,9 @@
 //! The `p2pdbg-rendezvous` program: reads the command line, serves until it is told to stop, and says what a
 //! person or a supervisor needs to know.
 
+// It panics where nobody reads standard error any more; what is said there is said by `say!`.
+#![cfg_attr(not(test), warn(clippy::print_stderr))]
+
 mod cli;
 mod cluster_args;
 mod commands;
@@ -22,7 +25,7 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser};
-use p2pdbg_base::in_two_lines;
+use p2pdbg_base::{in_two_lines, say};
 #[cfg(unix)]
 use p2pdbg_rendezvous::operate::Operator;
 use p2pdbg_rendezvous::{Inheritance, Server, ServerConfig, StartError};
@@ -57,7 +60,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if serves && words.iter().any(|word| word == "--json") {
         tell_usage(&format!("{what}; {hint}"));
     }
-    eprintln!("error: {what}\n    {hint}");
+    say!("error: {what}\n    {hint}");
     ExitCode::from(USAGE)
 }
 
@@ -114,7 +117,7 @@ async fn main() -> ExitCode {
         return match commands::run(command).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
-                eprintln!("p2pdbg-rendezvous: {why}");
+                say!("p2pdbg-rendezvous: {why}");
                 ExitCode::FAILURE
             }
         };
@@ -126,7 +129,7 @@ async fn main() -> ExitCode {
             if cli.json {
                 tell_usage(&why);
             }
-            eprintln!("error: {why}");
+            say!("error: {why}");
             return ExitCode::from(USAGE);
         }
     };
@@ -191,7 +194,7 @@ async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quie
                         quiet.say_what_was_left_out();
                         return status;
                     }
-                    Err(why) => eprintln!("p2pdbg-rendezvous: not upgraded: {why}"),
+                    Err(why) => say!("p2pdbg-rendezvous: not upgraded: {why}"),
                 }
             }
         }
@@ -215,12 +218,12 @@ async fn stop(cli: &Cli, leave: impl Future<Output = ()>, mut signals: Signals) 
     if cli.json {
         print_event(&Printed::Stopping);
     } else {
-        eprintln!("p2pdbg-rendezvous: stopping");
+        say!("p2pdbg-rendezvous: stopping");
     }
     tokio::select! {
         () = leave => {}
         () = signals.stop() => {
-            eprintln!("p2pdbg-rendezvous: ended at once, before all peers had taken leave");
+            say!("p2pdbg-rendezvous: ended at once, before all peers had taken leave");
         }
     }
     ExitCode::SUCCESS
@@ -313,7 +316,7 @@ fn announce(cli: &Cli, server: &Server) {
     let url = server.url();
     // A journal is kept for months and read by others than who runs this.
     let shown = if to_journal::holds(&io::stdout()) {
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: stdout is the journal, which is not told the key; \
              `p2pdbg-rendezvous url` prints the URL with it"
         );
@@ -333,15 +336,15 @@ fn announce(cli: &Cli, server: &Server) {
         print_line(&shown.to_string());
     }
     if let Some(metrics) = server.metrics() {
-        eprintln!("p2pdbg-rendezvous: metrics, health and a page at http://{metrics}/");
+        say!("p2pdbg-rendezvous: metrics, health and a page at http://{metrics}/");
         if !metrics.ip().is_loopback() {
-            eprintln!(
+            say!(
                 "p2pdbg-rendezvous: whoever reaches {metrics} can read them; 127.0.0.1 is for this host alone"
             );
         }
     }
     if server.is_guess_private() {
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: {} is reachable from this host or network only; if peers come from elsewhere, \
              give the address they use with --public HOST",
             url.host
@@ -349,20 +352,20 @@ fn announce(cli: &Cli, server: &Server) {
     }
     let buffer = server.receive_buffer();
     if buffer.granted < buffer.asked {
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: the system grants {} KiB of UDP buffer instead of 4 MiB, so bursts are lost on the relay; \
              set net.core.rmem_max and net.core.wmem_max to 8388608 (packaging/sysctl)",
             buffer.granted / 1_024
         );
     }
     if url.access_key.is_none() && !cli.open {
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: the URL has no key in it: the key `default` is revoked, or its secret in the state \
              directory is not the one that keys.toml knows; `p2pdbg-rendezvous keys` helps"
         );
     }
     if cli.open {
-        eprintln!("p2pdbg-rendezvous: open: whoever reaches this host can use it");
+        say!("p2pdbg-rendezvous: open: whoever reaches this host can use it");
     }
 }
 
@@ -375,7 +378,7 @@ fn announce_relay(cli: &Cli, server: &Server) {
         print_line("relaying");
     }
     let at: Vec<String> = at.iter().map(ToString::to_string).collect();
-    eprintln!(
+    say!(
         "p2pdbg-rendezvous: relays at {} for the nodes that name it in --relays, and does nothing else",
         at.join(", ")
     );
@@ -386,7 +389,7 @@ fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
     if cli.json {
         print_event(&Printed::Error { code, message });
     }
-    eprintln!("p2pdbg-rendezvous: {message}");
+    say!("p2pdbg-rendezvous: {message}");
     ExitCode::FAILURE
 }
 

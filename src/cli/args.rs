@@ -80,10 +80,10 @@ pub enum CliCommand {
         /// The shell.
         shell: Shell,
     },
-    /// Print the manual page of p2pdbg, or write those of all commands to a directory
+    /// Print the manual page of p2pdbg or of a command, or write those of all commands to a directory
     Man {
-        /// Where to write p2pdbg.1, p2pdbg-listen.1, …
-        #[arg(value_hint = ValueHint::DirPath)]
+        /// Where to write p2pdbg.1, p2pdbg-listen.1, …; or the command whose page is printed
+        #[arg(value_name = "DIR|COMMAND", value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
     },
 }

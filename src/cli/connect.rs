@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -12,14 +12,15 @@ use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 #[cfg(unix)]
 use p2pdbg_attach::Consent;
 use p2pdbg_base::{ErrorCode, Failure, HostPort, PeerName, secret_variables};
+use p2pdbg_facts::on_path;
 use p2pdbg_forward::{Direction, Forward, ForwardSpec};
-use p2pdbg_proto::code::Code;
+use p2pdbg_proto::code::{Code, Nameplate, NotACode};
 
 use super::{
     completion,
     environment::Environment,
     session::{SessionArgs, SessionOptions, existing, resolve_session},
-    values::{at, given, parse_name},
+    values::{at, given, holds_url, is_called, parse_name},
 };
 
 const EXAMPLES: &str = "\
@@ -136,11 +137,16 @@ pub fn resolve_connect(
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     let asks = terminal && !args.session.json && command.is_none();
     let given_here = !args.code.is_empty();
-    let named = match (args.peer, given(typed).or(given(environment.code))) {
+    let code_elsewhere = given(environment.code);
+    let is_elsewhere = code_elsewhere.is_some();
+    let named = match (args.peer, given(typed).or(code_elsewhere)) {
         (Some(name), _) => Some(Meeting::Known(parse_name("--peer", &name)?)),
         (None, Some(code)) => {
             let malformed = |fault| match given_here {
-                true => code_malformed(&fault, &code),
+                true => {
+                    let meant = no_code_but_a_program(&args.code, is_elsewhere);
+                    meant.unwrap_or_else(|| code_malformed(&fault, &code))
+                }
                 false => at(secret_variables::CODE, code_malformed(&fault, &code)),
             };
             Some(Meeting::Code(code.parse().map_err(malformed)?))
@@ -184,35 +190,83 @@ pub fn resolve_connect(
     })
 }
 
-/// What stands after a code and is none of it: what was meant, as far as it can be told.
+/// What stands before or after a code and is none of it: what was meant, as far as it can be told.
 pub(super) fn refuse_more_than_a_code(words: &[String]) -> Result<(), Failure> {
     let is_code = |words: &[String]| words.join(" ").parse::<Code>().is_ok();
-    let whole = (1..words.len()).find(|&end| is_code(&words[..end]));
-    let Some(end) = whole.filter(|_| !is_code(words)) else {
+    if is_code(words) {
         return Ok(());
-    };
-    let rest = &words[end..];
-    if rest.iter().all(|word| word.parse::<ForwardSpec>().is_ok()) {
-        return Err(forwards_at_the_wrong_end("debuggers"));
+    }
+    let mut ends = 1..words.len();
+    let mut starts = ends.clone();
+    let end = ends.find(|&end| is_code(&words[..end]));
+    let start = starts.find(|&start| is_code(&words[start..]));
+    let behind = end.map(|end| &words[end..]);
+    match behind.or(start.map(|start| &words[..start])) {
+        Some(rest) => Err(instead_of(rest, "CODE")),
+        None => Ok(()),
+    }
+}
+
+/// The same of words that come without a code, since `meeting` says whom to connect to. `None` if they may be meant for
+/// a code or a peer's name.
+pub(super) fn instead_of_words(words: &[String], meeting: &str) -> Option<Failure> {
+    let first = words.first()?;
+    // Without its number, which is what most of them lack, it is a code still.
+    let whole = format!("{} {}", Nameplate::MIN, words.join(" "));
+    let is_like_a_code = matches!(
+        words.join(" ").parse::<Code>(),
+        Ok(_) | Err(NotACode::Word { .. } | NotACode::Shape | NotACode::Program)
+    ) || whole.parse::<Code>().is_ok();
+    let is_meant = is_like_a_code || completion::known_peers().contains(first);
+    (!is_meant).then(|| instead_of(words, meeting))
+}
+
+/// What is said of words that are no code, if they are a program's: one that is there, or any where a code is given
+/// elsewhere.
+fn no_code_but_a_program(words: &[String], elsewhere: bool) -> Option<Failure> {
+    let first = words.first()?;
+    let is_there = || Path::new(first).is_file() || on_path(first.as_ref()).is_some();
+    (elsewhere || is_there())
+        .then(|| instead_of_words(words, "CODE"))
+        .flatten()
+}
+
+/// What was meant by words that stand where a code alone may, with `meeting` as the way to write how the peer is found.
+fn instead_of(words: &[String], meeting: &str) -> Failure {
+    if words.iter().all(|word| word.parse::<ForwardSpec>().is_ok()) {
+        return forwards_at_the_wrong_end("debuggers");
     }
     let is_forward = |word: &String| {
         word.parse::<u16>().is_ok()
-            || word.parse::<HostPort>().is_ok()
+            // A path is a program's here, and not a Unix socket's.
+            || (!word.starts_with('/') && word.parse::<HostPort>().is_ok())
             || Forward::parse(Direction::ToDebuggee, word).is_ok()
     };
-    if rest.iter().all(is_forward) {
-        return Err(forwards_at_the_wrong_end("ports"));
+    if words.iter().all(is_forward) {
+        return forwards_at_the_wrong_end("ports");
     }
     // Neither the code nor what may hold a password is repeated.
-    if rest.iter().any(|word| word.starts_with("p2pdbg://")) {
+    if words.iter().any(|word| holds_url(word)) {
         let message = "the rendezvous' URL is no part of the code";
-        return Err(Failure::new(ErrorCode::Usage, message).hint(
+        return Failure::new(ErrorCode::Usage, message).hint(
             "write --rendezvous before it, or set P2PDBG_RENDEZVOUS, or run p2pdbg setup once",
-        ));
+        );
     }
-    let message = "what stands after the code is no part of it";
-    Err(Failure::new(ErrorCode::Usage, message)
-        .hint("to run a program, put -- before it: p2pdbg connect CODE -- python app.py"))
+    let message = match meeting {
+        "CODE" => "a word that is no part of a code stands there",
+        _ => "a word stands there that p2pdbg connect has no place for",
+    };
+    Failure::new(ErrorCode::Usage, message).hint(format!(
+        "to run a program, put -- before it: p2pdbg connect {meeting} -- python app.py"
+    ))
+}
+
+/// Whether `word` is an option of `p2pdbg connect` that has its value in the next word.
+pub(super) fn has_value(word: &str) -> bool {
+    let definitions = ConnectArgs::augment_args(clap::Command::new("connect"));
+    let mut options = definitions.get_arguments();
+    let found = options.find(|option| is_called(option, word));
+    found.is_some_and(|option| option.get_action().takes_values())
 }
 
 fn forwards_at_the_wrong_end(what: &str) -> Failure {
@@ -277,7 +331,10 @@ fn ask(ask_code: &mut dyn FnMut(Option<&str>) -> Option<String>) -> Result<Code,
 fn code_malformed(fault: &<Code as FromStr>::Err, typed: &str) -> Failure {
     let typed = typed.trim();
     let hint = match typed {
-        _ if typed.starts_with("p2pdbg://") => {
+        _ if *fault == NotACode::Program => {
+            "the code stands alone; behind it comes the program: p2pdbg connect CODE -- python app.py".to_owned()
+        }
+        _ if holds_url(typed) => {
             "that is the rendezvous' URL, for p2pdbg setup or P2PDBG_RENDEZVOUS; a code is what p2pdbg listen printed"
                 .to_owned()
         }

@@ -41,7 +41,8 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
     print(|out| out.write_all(&script))
 }
 
-/// Prints the manual page of p2pdbg, or writes those of all commands to `dir`, which is made if need be.
+/// Prints the manual page of p2pdbg, or of the command that `dir` names, or writes those of all commands to `dir`,
+/// which is made if need be.
 ///
 /// # Errors
 /// If standard output or the directory cannot be written.
@@ -51,9 +52,14 @@ pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     root = root.disable_help_subcommand(true);
     // Gives the subcommands their full names.
     root.build();
-    let Some(dir) = dir else {
-        let (_, page) = page(&root).map_err(|error| failure("make the manual page", &error))?;
-        return print(|out| out.write_all(&page));
+    let named = dir.and_then(|dir| root.find_subcommand(dir));
+    let dir = match (dir, named) {
+        (Some(dir), None) => dir,
+        (_, named) => {
+            let page = page(named.unwrap_or(&root));
+            let (_, page) = page.map_err(|error| failure("make the manual page", &error))?;
+            return print(|out| out.write_all(&page));
+        }
     };
     let write = || {
         fs::create_dir_all(dir)?;

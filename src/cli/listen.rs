@@ -4,16 +4,17 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 use p2pdbg_base::{Absent, ErrorCode, Failure};
 use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward, Preset};
+use p2pdbg_proto::code::Code;
 use p2pdbg_session::SessionPolicy;
 
 use super::{
     completion,
     environment::Environment,
-    forward_args::ForwardArgs,
+    forward_args::{ForwardArg, ForwardArgs},
     peers::{self, PeersOptions},
     repeated_options::Given,
     session::{SessionArgs, SessionOptions, resolve_session},
-    values::{at, forward_malformed},
+    values::{at, forward_malformed, is_called},
 };
 
 const EXAMPLES: &str = "\
@@ -136,6 +137,7 @@ pub fn resolve_listen(
 ) -> Result<ListenOptions, Failure> {
     let config = environment.config;
     let peers = peers::resolve(&args.peer, args.peers.as_deref(), &args.map)?;
+    refuse_code_in_words(&args.forwards.in_order)?;
     let mut forwards = Vec::new();
     for written in args.forwards.in_order {
         forwards.push(written.parse().map_err(no_forward)?);
@@ -196,11 +198,7 @@ fn definitions() -> Command {
 
 /// The option of `p2pdbg listen` that `word` is.
 fn option(word: &str) -> Option<Arg> {
-    let is_meant = |arg: &&Arg| {
-        let long = arg.get_long().map(|long| format!("--{long}"));
-        let short = arg.get_short().map(|short| format!("-{short}"));
-        [long, short].iter().flatten().any(|option| option == word)
-    };
+    let is_meant = |arg: &&Arg| is_called(arg, word);
     definitions().get_arguments().find(is_meant).cloned()
 }
 
@@ -212,6 +210,18 @@ pub(crate) fn has_value(word: &str) -> bool {
 /// Whether `word` is an option of `p2pdbg listen` whose value is a directory.
 pub(crate) fn is_directory(word: &str) -> bool {
     option(word).is_some_and(|option| option.get_value_hint() == ValueHint::DirPath)
+}
+
+/// Tells a code apart whose parts are words of their own, of which each would be told to be no debugger.
+fn refuse_code_in_words(forwards: &[ForwardArg]) -> Result<(), Failure> {
+    let words = forwards.iter().filter_map(|forward| match forward {
+        ForwardArg::Preset(word) => Some(word.as_str()),
+        ForwardArg::Fixed(..) => None,
+    });
+    match words.collect::<Vec<_>>().join(" ").parse::<Code>() {
+        Ok(_) => Err(forward_malformed(NotAForward::Code)),
+        Err(_) => Ok(()),
+    }
 }
 
 /// What was meant by a word that is no forward. A known peer's name is told apart here, where peers are known.

@@ -2,6 +2,7 @@
 
 use std::{env, str::FromStr};
 
+use clap::Arg;
 use p2pdbg_base::{ErrorCode, Failure, PeerName, secret_variables};
 use p2pdbg_forward::NotAForward;
 use p2pdbg_net::stun_servers::{MAX_FURTHER, StunServer};
@@ -19,6 +20,13 @@ pub(super) fn at(place: &str, failure: Failure) -> Failure {
         message: format!("{place}: {}", failure.message),
         ..failure
     }
+}
+
+/// Whether an option is written so: `--long`, or `-s`.
+pub(super) fn is_called(option: &Arg, name: &str) -> bool {
+    let long = option.get_long().map(|long| format!("--{long}"));
+    let short = option.get_short().map(|short| format!("-{short}"));
+    [long, short].iter().flatten().any(|own| own == name)
 }
 
 /// A value and where it stands: of the command line, of a variable, or of the file.
@@ -83,11 +91,21 @@ pub(super) fn is_code(text: &str) -> bool {
     text.parse::<Code>().is_ok()
 }
 
+/// Whether a rendezvous' URL stands in a text, with its access key maybe. It may be written in capitals.
+pub(super) fn holds_url(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("p2pdbg://")
+}
+
 pub(super) fn parse_name(option: &str, text: &str) -> Result<PeerName, Failure> {
     if is_code(text) {
         let message = format!("{option} takes a peer's name, and a code stands there");
         return Err(Failure::new(ErrorCode::Usage, message)
             .hint("a code stands alone, as in p2pdbg connect CODE"));
+    }
+    if holds_url(text) {
+        let message = format!("{option} takes a name, and the rendezvous' URL stands there");
+        return Err(Failure::new(ErrorCode::Usage, message)
+            .hint("the URL stands behind --rendezvous, or is kept by p2pdbg setup"));
     }
     text.parse().map_err(|fault| {
         // The name is quoted so that nothing in it reaches the terminal.

@@ -11,7 +11,11 @@ use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
 use p2pdbg_proto::{code::Code, control::Role, spelling::option_of_dashes};
 
-use super::{args::Cli, connect::refuse_more_than_a_code};
+use super::{
+    args::Cli,
+    connect::{has_value, instead_of_words, refuse_more_than_a_code},
+    values::{holds_url, is_called},
+};
 
 /// What was meant by the words after the program's name, of which clap has refused one; `None` where help is shown.
 pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
@@ -46,10 +50,15 @@ pub fn misread(error: &clap::Error, words: &[OsString]) -> Option<Failure> {
                 .hint("have another IDE attach to 127.0.0.1, at the port that p2pdbg status shows")
             })
         }
-        ErrorKind::ArgumentConflict if is_code_with_peer(error) => Some(
-            usage("a code is for a peer that is not known yet, --peer for one that is".to_owned())
-                .hint("give one of the two"),
-        ),
+        ErrorKind::ArgumentConflict if is_code_with_peer(error) => {
+            let plain = plain_words(words.get(1..)?);
+            let program = instead_of_words(&plain, "--peer NAME");
+            Some(program.unwrap_or_else(|| {
+                let message = "a code is for a peer that is not known yet, --peer for one that is";
+                usage(message.to_owned()).hint("give one of the two")
+            }))
+        }
+        ErrorKind::InvalidUtf8 => variable_not_utf8(words.first()?),
         _ => None,
     };
     let told = told.or_else(|| instead_of_secret(error, &words));
@@ -81,6 +90,56 @@ pub fn asks_for_events(words: &[OsString]) -> Option<Role> {
     own.contains(&"--json").then_some(role)
 }
 
+/// The words of a `connect` that are neither options nor their values, and not behind the `--`.
+fn plain_words(words: &[String]) -> Vec<String> {
+    let mut plain = Vec::new();
+    let mut words = words.iter().take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        if has_value(word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            plain.push(word.clone());
+        }
+    }
+    plain
+}
+
+/// What is said of a program without a `--` before it, one of whose own options was refused.
+fn program_without_dashes(refused: &str, rest: &[String]) -> Option<Failure> {
+    let begins = |word: &String| match refused.starts_with("--") {
+        true => word.split('=').next() == Some(refused),
+        // Of several letters behind one hyphen, it is one.
+        false => word.starts_with(refused),
+    };
+    let before = rest.iter().position(begins).unwrap_or(rest.len());
+    let plain = plain_words(&rest[..before]);
+    if let Err(failure) = refuse_more_than_a_code(&plain) {
+        return Some(failure);
+    }
+    let is_known = rest
+        .iter()
+        .any(|word| word.split('=').next() == Some("--peer"));
+    instead_of_words(&plain, if is_known { "--peer NAME" } else { "CODE" })
+}
+
+/// Which variable holds what cannot be read as text, where no word of the command line does.
+fn variable_not_utf8(command: &str) -> Option<Failure> {
+    if std::env::args_os().any(|word| word.to_str().is_none()) {
+        return None;
+    }
+    let cli = Cli::command();
+    let mut arguments = cli.find_subcommand(command)?.get_arguments();
+    let variable = arguments.find_map(|argument| {
+        let variable = argument.get_env()?;
+        std::env::var_os(variable)?
+            .to_str()
+            .is_none()
+            .then_some(variable)
+    })?;
+    let variable = variable.display();
+    Some(usage(format!("{variable} is no UTF-8")).hint(format!("set {variable} anew, or unset it")))
+}
+
 /// Whether a code and a peer's name were given together.
 fn is_code_with_peer(error: &clap::Error) -> bool {
     let said = error.to_string();
@@ -109,7 +168,7 @@ pub fn without_secrets(failure: Failure, words: &[OsString]) -> Failure {
     let words = words.iter().filter_map(|word| word.to_str());
     let secrets: Vec<&str> = words
         .map(value_of)
-        .filter(|word| is_secret(word) && (word.contains('@') || !word.contains("p2pdbg://")))
+        .filter(|word| is_secret(word) && (word.contains('@') || !holds_url(word)))
         .collect();
     let hidden = |text: String| {
         secrets
@@ -125,7 +184,7 @@ pub fn without_secrets(failure: Failure, words: &[OsString]) -> Failure {
 
 /// Whether a word holds a code, or a URL that may hold an access key.
 fn is_secret(word: &str) -> bool {
-    word.contains("p2pdbg://")
+    holds_url(word)
         || word
             .rsplit('=')
             .next()
@@ -140,13 +199,13 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
     if command.starts_with('-') {
         return before_the_command(command, rest);
     }
-    if command == "connect" {
-        // The options of a program that is to be run without a -- before it.
-        let plain = rest.iter().take_while(|word| !word.starts_with('-'));
-        let plain: Vec<String> = plain.cloned().collect();
-        if let Err(failure) = refuse_more_than_a_code(&plain) {
-            return Some(failure);
-        }
+    if command == "connect"
+        && let Some(failure) = program_without_dashes(refused, rest)
+    {
+        return Some(failure);
+    }
+    if let Some(meant) = with_one_hyphen(command, name, rest) {
+        return Some(meant);
     }
     if let Some(meant) = typed_as_dash(name) {
         return Some(meant);
@@ -158,9 +217,18 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
         let message = format!("{option} takes no number below zero");
         return Some(usage(message).hint(format!("p2pdbg {command} --help says what it takes")));
     }
+    let hint = instead_of_option(command, name)
+        .or_else(|| elsewhere(command, name))
+        .or_else(|| near.map(|near| format!("is {near} meant?")))
+        .unwrap_or_else(|| format!("p2pdbg {command} --help lists those that it has"));
+    Some(usage(format!("{command} has no option {name}")).hint(hint))
+}
+
+/// What to write in place of an option that other programs have, or that was meant for something else.
+fn instead_of_option(command: &str, name: &str) -> Option<String> {
     let is_port = ["--port", "-p", "-P"].contains(&name);
     let is_code = ["--code", "-c"].contains(&name);
-    let hint = match command {
+    Some(match command {
         "listen" if is_port => {
             "say what listens at the port, as in debugpy:5678, or forward it alone: -L 5678:localhost:5678"
                 .to_owned()
@@ -175,6 +243,13 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
         "attach" if is_port || name == "--pid" => {
             "the process id stands alone, as in p2pdbg attach 4242".to_owned()
         }
+        "connect" if SSH.contains(&name) || name == "-D" => {
+            "that is an option of ssh: what is forwarded is given to p2pdbg listen, beside the IDE, as -L or -R"
+                .to_owned()
+        }
+        "setup" if ["--rendezvous", "--url"].contains(&name) => {
+            "the URL stands alone: p2pdbg setup, which asks for it, or p2pdbg setup URL".to_owned()
+        }
         "listen" if SSH.contains(&name) => {
             "that is an option of ssh: p2pdbg listen runs no shell, and stays until ^C; -L and -R are as in ssh"
                 .to_owned()
@@ -188,10 +263,8 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
         "push" | "sources" if name == "--all" => {
             format!("p2pdbg {command} alone takes all the files that differ")
         }
-        _ => elsewhere(command, name).or_else(|| near.map(|near| format!("is {near} meant?")))
-            .unwrap_or_else(|| format!("p2pdbg {command} --help lists those that it has")),
-    };
-    Some(usage(format!("{command} has no option {name}")).hint(hint))
+        _ => return None,
+    })
 }
 
 /// Options of ssh by which a forward alone is asked for.
@@ -219,6 +292,22 @@ fn option_before_number<'a>(refused: &str, rest: &'a [String]) -> Option<&'a str
     let at = rest.iter().position(|word| word.starts_with(refused))?;
     let before = rest.get(at.checked_sub(1)?)?;
     before.starts_with('-').then_some(before)
+}
+
+/// What to write in place of a long option that has one hyphen, of which clap has refused a letter.
+fn with_one_hyphen(command: &str, refused: &str, rest: &[String]) -> Option<Failure> {
+    let letter = refused.strip_prefix('-')?;
+    let cli = Cli::command();
+    let definitions = cli.find_subcommand(command)?;
+    let own = rest.iter().take_while(|word| *word != "--");
+    let option = own.filter(|word| word.contains(letter)).find_map(|word| {
+        let long = word.split('=').next()?.strip_prefix('-')?;
+        let is_it = |arg: &clap::Arg| arg.get_long() == Some(long);
+        let is_there = definitions.get_arguments().any(is_it) || long == "help";
+        (is_there && long.len() > 1).then_some(long)
+    })?;
+    let message = format!("-{option} begins with one hyphen");
+    Some(usage(message).hint(format!("write --{option}")))
 }
 
 /// What to write in place of an option whose hyphens a program for text has made a dash of.
@@ -251,11 +340,6 @@ fn superfluous(command: &str) -> Failure {
 /// Which other command has this option.
 fn elsewhere(command: &str, option: &str) -> Option<String> {
     let cli = Cli::command();
-    let is_it = |arg: &&clap::Arg| {
-        let long = arg.get_long().map(|long| format!("--{long}"));
-        let short = arg.get_short().map(|short| format!("-{short}"));
-        [long, short].iter().flatten().any(|name| name == option)
-    };
     let commands = cli
         .get_subcommands()
         .map(|other| other.get_name().to_owned());
@@ -267,7 +351,7 @@ fn elsewhere(command: &str, option: &str) -> Option<String> {
                     // What is hidden is there to be refused with better words.
                     other
                         .get_arguments()
-                        .any(|arg| is_it(&arg) && !arg.is_hide_set())
+                        .any(|arg| is_called(arg, option) && !arg.is_hide_set())
                 })
         })
         .collect();
@@ -299,7 +383,7 @@ fn instead_of_command(word: &str, words: &[String]) -> Option<Failure> {
             );
         }
         _ if words.first().is_some_and(|first| first == "--") => RUN.to_owned(),
-        _ if word.starts_with("p2pdbg://") => {
+        _ if holds_url(word) => {
             let hint = "p2pdbg setup keeps the rendezvous' URL; it asks for it";
             return Some(usage("that is no command".to_owned()).hint(hint));
         }

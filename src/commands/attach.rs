@@ -17,7 +17,7 @@ mod here {
     use std::io;
 
     use p2pdbg_attach::{Conversation, preset};
-    use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+    use p2pdbg_base::{ErrorCode, Failure, Untrusted, say};
     use p2pdbg_events::snapshot::{ForwardSnapshot, SessionSnapshot};
     use p2pdbg_forward::Within;
     use p2pdbg_proto::attach::{
@@ -152,10 +152,10 @@ mod here {
             programs.try_for_each(|program| writeln!(out, "{}", line(program)))
         })?;
         if more > 0 {
-            eprintln!("note: there are {more} more");
+            say!("note: there are {more} more");
         }
         if !programs.is_empty() {
-            eprintln!("p2pdbg attach PID has the debugger attach that is named");
+            say!("p2pdbg attach PID has the debugger attach that is named");
         }
         Ok(())
     }

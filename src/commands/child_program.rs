@@ -103,6 +103,7 @@ impl Running {
 }
 
 /// A program with the forwards in its environment, of which it names the first that is a debugger's, or else the first.
+/// Without one that has a port there is nothing to tell it.
 ///
 /// What lets whoever has it into a session (the rendezvous with its key, the code) is no affair of the program's.
 fn process(program: &OsStr, forwards: &[Forward]) -> tokio::process::Command {
@@ -111,12 +112,13 @@ fn process(program: &OsStr, forwards: &[Forward]) -> tokio::process::Command {
     for secret in secret_variables::ALL {
         process.env_remove(secret);
     }
-    let of_a_debugger = forwards.iter().find(|forward| forward.preset().is_some());
-    if let Some(forward) = of_a_debugger.or(forwards.first()) {
-        let (port, mode) = match forward.direction {
-            Direction::ToIde => (forward.bind.port, "connect"),
-            Direction::ToDebuggee => (forward.target.port, "listen"),
-        };
+    let mut met = forwards
+        .iter()
+        .map(|forward| (forward, port_and_mode(forward)))
+        // A Unix socket is no place at which a debugger could be met.
+        .filter(|(_, (port, _))| *port != 0);
+    let of_a_debugger = met.clone().find(|(forward, _)| forward.preset().is_some());
+    if let Some((_, (port, mode))) = of_a_debugger.or(met.next()) {
         process
             .env(START, "1")
             .env(HOST, "127.0.0.1")
@@ -124,6 +126,14 @@ fn process(program: &OsStr, forwards: &[Forward]) -> tokio::process::Command {
             .env(MODE, mode);
     }
     process
+}
+
+/// The port of a forward at this end, and what the debuggee does there.
+fn port_and_mode(forward: &Forward) -> (u16, &'static str) {
+    match forward.direction {
+        Direction::ToIde => (forward.bind.port, "connect"),
+        Direction::ToDebuggee => (forward.target.port, "listen"),
+    }
 }
 
 /// Whether a program is a script whose first line names nothing to run it: a shell runs those itself, and so does
@@ -152,11 +162,31 @@ fn not_started(command: &Command, error: &io::Error) -> Failure {
     };
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied if error.get_ref().is_none() => {
-            "chmod +x lets it run; a script of Python is run by -- python FILE"
+            "chmod +x lets it run; a script of Python is run by -- python FILE".to_owned()
         }
-        _ => "after -- comes the program to run, and then its arguments",
+        io::ErrorKind::NotFound if error.get_ref().is_none() => instead_of_missing(&program),
+        _ => BEHIND_THE_DASHES.to_owned(),
     };
     Failure::new(code, format!("cannot start {program:?}: {why}")).hint(hint)
+}
+
+/// What stands behind `--`.
+const BEHIND_THE_DASHES: &str = "after -- comes the program to run, and then its arguments";
+
+/// What to write in place of a program that is not there.
+fn instead_of_missing(program: &str) -> String {
+    // A file of this directory, which is not looked at for a name alone.
+    if Path::new(program).components().count() == 1 && Path::new(program).is_file() {
+        let is_python = Path::new(program)
+            .extension()
+            .is_some_and(|end| end == "py");
+        let run = if is_python { "python " } else { "./" };
+        return format!("it is a file of this directory: write -- {run}{program}");
+    }
+    match program.contains(' ') {
+        true => format!("{BEHIND_THE_DASHES}: leave out the quotes around both"),
+        false => BEHIND_THE_DASHES.to_owned(),
+    }
 }
 
 fn lost(error: io::Error) -> Failure {
@@ -164,4 +194,30 @@ fn lost(error: io::Error) -> Failure {
         ErrorCode::Internal,
         format!("lost sight of the COMMAND: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a program is told of forwards by `-L`.
+    fn told(specs: &[&str]) -> Vec<(String, Option<String>)> {
+        let parse = |spec: &&str| Forward::parse(Direction::ToDebuggee, spec).unwrap();
+        let forwards: Vec<Forward> = specs.iter().map(parse).collect();
+        let process = process(OsStr::new("app"), &forwards);
+        let text = |text: &OsStr| text.to_string_lossy().into_owned();
+        let all = process.as_std().get_envs();
+        let all = all.map(|(name, value)| (text(name), value.map(text)));
+        all.filter(|(name, _)| name == START || name == PORT)
+            .collect()
+    }
+
+    #[test]
+    fn forward_to_a_unix_socket_is_not_told_to_a_program_as_where_its_debugger_is_met() {
+        assert!(told(&["8000:/run/app.sock"]).is_empty());
+        let told = told(&["8000:/run/app.sock", "8001:localhost:80"]);
+        let expected = [(PORT, "80"), (START, "1")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+        assert_eq!(told, expected);
+    }
 }

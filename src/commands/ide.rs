@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use p2pdbg_base::{ErrorCode, Failure, Untrusted};
+use p2pdbg_base::{ErrorCode, Failure, Untrusted, say};
 use p2pdbg_facts::real_path;
 use p2pdbg_identity::{StateDir, StateError};
 
@@ -55,7 +55,7 @@ pub fn run(options: &IdeOptions) -> Result<(), Failure> {
     };
     for note in &plan.notes {
         let note = Untrusted::limited(note, 1000);
-        eprintln!("note: {note}");
+        say!("note: {note}");
     }
     done
 }
@@ -168,7 +168,7 @@ fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {
     for file in &plan.files {
         let path = project.join(&file.path);
         if file.is_done() {
-            eprintln!("{}: nothing to change", file.path.display());
+            say!("{}: nothing to change", file.path.display());
             continue;
         }
         user_file::replace(&path, &file.after, Access::AsBefore)
@@ -178,7 +178,7 @@ fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {
         } else {
             "made"
         };
-        eprintln!("{}: {what}", file.path.display());
+        say!("{}: {what}", file.path.display());
     }
     Ok(())
 }

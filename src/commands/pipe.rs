@@ -112,7 +112,7 @@ pub(super) mod session {
         peer: Option<&str>,
     ) -> Result<(Client, SessionSnapshot), Failure> {
         let mut found: Vec<(Client, Vec<SessionSnapshot>)> = Vec::new();
-        let mut listens = false;
+        let (mut listens, mut connects) = (false, false);
         for socket in control::running()? {
             let Ok(mut client) = Client::connect(&socket).await else {
                 continue;
@@ -122,6 +122,7 @@ pub(super) mod session {
                 continue;
             };
             if process.command != SessionCommand::Listen {
+                connects = true;
                 continue;
             }
             listens = true;
@@ -149,6 +150,11 @@ pub(super) mod session {
             .pop()
             .and_then(|(client, mut s)| Some((client, s.pop()?)));
         found.ok_or_else(|| {
+            if connects && !listens {
+                let message = "p2pdbg connect runs here: this command is for the IDE's host";
+                return Failure::new(ErrorCode::NoSession, message)
+                    .hint("run it there, beside p2pdbg listen");
+            }
             let message = match (listens, peer) {
                 (false, _) => "no p2pdbg listen of yours runs on this host".to_owned(),
                 (true, None) => "the p2pdbg listen that runs here has no session yet".to_owned(),

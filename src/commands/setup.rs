@@ -24,14 +24,14 @@ struct Known {
     rendezvous: Option<Spanned<String>>,
 }
 
-/// Stores the URL, given or asked for by `ask`, and says where.
+/// Stores the URL, given or asked for by `ask`; says where, and which it is.
 ///
 /// # Errors
 /// If there is no URL, it does not parse, or the file cannot be read or written.
 pub fn run(
     url: Option<String>,
     ask: impl FnOnce() -> io::Result<Option<String>>,
-) -> Result<PathBuf, Failure> {
+) -> Result<(PathBuf, RendezvousUrl), Failure> {
     let path = default_path().ok_or_else(|| {
         Failure::new(
             ErrorCode::Configuration,
@@ -51,7 +51,7 @@ pub fn run(
             .hint("copy the whole URL that p2pdbg-rendezvous printed")
     })?;
     store(&path, &url.to_string())?;
-    Ok(path)
+    Ok((path, url))
 }
 
 fn cannot(what: &str, error: &io::Error) -> Failure {

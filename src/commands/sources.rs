@@ -32,7 +32,7 @@ mod here {
         time::Duration,
     };
 
-    use p2pdbg_base::{ErrorCode, Failure, Untrusted, takes_escapes};
+    use p2pdbg_base::{ErrorCode, Failure, Untrusted, say, takes_escapes};
     use p2pdbg_events::snapshot::SessionState;
     use p2pdbg_facts::{by_its_name, default_root, holds_home, working_directory};
     use p2pdbg_forward::Within;
@@ -78,7 +78,7 @@ mod here {
             prefixes,
             is_doubtful: _,
         } = differences;
-        eprintln!(
+        say!(
             "{} differ, {same} are the same, {only_here} are here alone, {only_there} at the debuggee alone",
             differ.len()
         );
@@ -87,17 +87,17 @@ mod here {
                 "" => "the debuggee's own directory".to_owned(),
                 there => format!("{there} there"),
             };
-            eprintln!("{} is {there}", root.join(&prefixes.here).display());
+            say!("{} is {there}", root.join(&prefixes.here).display());
         }
         for name in ends {
-            eprintln!("note: {name} differs in its line ends alone, which moves no breakpoint");
+            say!("note: {name} differs in its line ends alone, which moves no breakpoint");
         }
         if *left_out > 0 {
             let left_out = match left_out {
                 1 => "1 file or directory was".to_owned(),
                 more => format!("{more} files or directories were"),
             };
-            eprintln!(
+            say!(
                 "note: {left_out} left out (more than are compared, longer than {} MiB, too deep, \
                  closed to this user, or of names that cannot be shown); some of them may be counted as alone; name a \
                  smaller directory with --sources to have others compared",
@@ -105,7 +105,7 @@ mod here {
             );
         }
         if differences.is_of_strangers() {
-            eprintln!(
+            say!(
                 "warning: {}; name the one with the sources with --sources DIR, here or at p2pdbg connect",
                 of_strangers(root, differences)
             );
@@ -256,7 +256,7 @@ mod here {
         let (left, names): (Vec<_>, Vec<_>) = differ.partition(|name| installed.has(name));
         if let Some(first) = left.first() {
             let count = left.len();
-            eprintln!(
+            say!(
                 "note: what was installed is left as it is there ({count} that differ, such as {first}); name it to \
                  have it copied"
             );
@@ -384,7 +384,7 @@ mod here {
                 ..
             } = self;
             self.line.clear();
-            eprintln!("{written} copied, {same} the same already, {refused} not taken");
+            say!("{written} copied, {same} the same already, {refused} not taken");
             if refused > 0 {
                 let message = format!("{refused} of {files} files were not copied");
                 return Err(Failure::new(ErrorCode::PushIncomplete, message));
@@ -541,8 +541,8 @@ mod here {
         /// Writes a line that stays, above the one that moves.
         fn say(&self, text: &str) {
             match &self.0 {
-                Some(line) => line.borrow_mut().print_above(|| eprintln!("{text}")),
-                None => eprintln!("{text}"),
+                Some(line) => line.borrow_mut().print_above(|| say!("{text}")),
+                None => say!("{text}"),
             }
         }
 

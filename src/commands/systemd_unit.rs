@@ -4,7 +4,7 @@
 
 use std::{env, os::unix::ffi::OsStrExt, path::Path};
 
-use p2pdbg_base::{ErrorCode, Failure, PeerName};
+use p2pdbg_base::{ErrorCode, Failure, PeerName, say};
 
 use crate::{cli::args::UnitArgs, stdout};
 
@@ -29,6 +29,12 @@ pub fn run(args: UnitArgs) -> Result<(), Failure> {
     words.extend(args.command.iter().map(|word| word.as_bytes().to_vec()));
     let words: Result<Vec<String>, Failure> = words.iter().map(|word| quoted(word)).collect();
     let unit = unit(&peer, &words?.join(" "), &path(&directory)?, args.system);
+    // What the shell has is not the service's: with another state directory it would know no peer.
+    if !args.system && env::var_os("P2PDBG_STATE").is_some_and(|state| !state.is_empty()) {
+        say!(
+            "note: P2PDBG_STATE is set here, and not for the service: put it into the file that EnvironmentFile= names"
+        );
+    }
     stdout::print(|out| out.write_all(unit.as_bytes()))
 }
 
@@ -46,8 +52,11 @@ fn unit(peer: &PeerName, command: &str, directory: &str, is_systems: bool) -> St
         ),
     };
     let state = match is_systems {
-        // Without a home directory of its own it needs a place for its identity and its peers.
-        true => "DynamicUser=yes\nStateDirectory=p2pdbg\nEnvironment=P2PDBG_STATE=%S/p2pdbg\n",
+        // Without a home directory of its own it needs a place for its identity and its peers. systemd makes it open to
+        // others unless it is told otherwise, and then p2pdbg would not use it.
+        true => {
+            "DynamicUser=yes\nStateDirectory=p2pdbg\nStateDirectoryMode=0700\nEnvironment=P2PDBG_STATE=%S/p2pdbg\n"
+        }
         false => "",
     };
     format!(

@@ -8,8 +8,8 @@
 //! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`Absent`]: what a user may choose of a
 //!   session.
 //! - [`in_two_lines`]: what is wrong with a command line; [`version`]: which build a program is; [`descriptors`]: how
-//!   many this process may have; [`secret_variables`]: what a child must not inherit; [`takes_escapes`],
-//!   [`shows_colours`]: what a terminal is to be sent.
+//!   many this process may have; [`secret_variables`]: what a child must not inherit; [`say!`]:
+//!   what a person is told; [`takes_escapes`], [`shows_colours`]: what a terminal is to be sent.
 //!
 //! What it leaves out: sockets, clocks, files.
 
@@ -41,5 +41,5 @@ pub use probation::Probation;
 pub use queue_room::Room;
 pub use refused_words::{in_two_lines, value_of};
 pub use tcp_silence::Silence;
-pub use terminal::{shows_colours, takes_escapes};
+pub use terminal::{say_line, shows_colours, takes_escapes};
 pub use untrusted::Untrusted;

@@ -85,7 +85,10 @@ fn of_value(error: &Error) -> (String, Option<String>) {
 
 /// Two words that do not go together, or one that stands there twice.
 fn of_two(error: &Error) -> (String, Option<String>) {
-    let one = text(error, ContextKind::InvalidArg);
+    // A command behind an option that it does not go with is told as such.
+    let command = || text(error, ContextKind::InvalidSubcommand);
+    let one = Some(text(error, ContextKind::InvalidArg)).filter(|one| !one.is_empty());
+    let one = one.unwrap_or_else(command);
     let others = texts(error, ContextKind::PriorArg);
     let given = |name: &str| name.split(' ').next().unwrap_or_default().to_owned();
     match &others[..] {
@@ -146,6 +149,8 @@ mod tests {
     fn refused(line: &[&str]) -> (String, String) {
         let command = Command::new("tool")
             .subcommand_required(true)
+            .args_conflicts_with_subcommands(true)
+            .arg(Arg::new("calm").long("calm").action(ArgAction::SetTrue))
             .subcommand(
                 Command::new("go")
                     .arg(Arg::new("to").value_name("WHERE").required(true))
@@ -228,6 +233,11 @@ mod tests {
                 &["emigrate"],
                 "\"emigrate\" is no command of tool",
                 "tool --help",
+            ),
+            (
+                &["--calm", "stay"],
+                "stay does not go with --calm",
+                "one of the two",
             ),
             (&[], "tool needs a command", "it has go, stay"),
         ] {

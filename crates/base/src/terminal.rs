@@ -1,6 +1,27 @@
-//! What a terminal is to be sent besides text: escape sequences that move its cursor, and colours.
+//! What a person is told on standard error, and what a terminal is to be sent besides text: escape sequences that move
+//! its cursor, and colours.
 
-use std::io::IsTerminal;
+use std::{
+    fmt::Arguments,
+    io::{self, IsTerminal, Write},
+};
+
+/// Says a line on standard error, written as for `format!`. That nobody reads there any more is no reason to end, as it
+/// is for `eprintln!`, which panics then.
+#[macro_export]
+macro_rules! say {
+    ($($line:tt)*) => {
+        $crate::say_line(::core::format_args!($($line)*))
+    };
+}
+
+/// Says a line on standard error, in one write, so that no other process's stands within it.
+#[doc(hidden)]
+pub fn say_line(line: Arguments<'_>) {
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{line}\n").as_bytes());
+}
 
 /// Whether this is a terminal that takes escape sequences: not where `TERM` says that it knows none. A console of
 /// Windows' takes them once it is told to, which this does for all of the program's streams.

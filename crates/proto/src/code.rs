@@ -127,6 +127,9 @@ pub enum NotACode {
     /// It does not have four parts.
     #[error("a code looks like 482913-orbit-lemon-tiger: a number and {WORDS} words")]
     Shape,
+    /// A program stands behind it, as in the line that `p2pdbg listen` shows for one.
+    #[error("a program stands behind the code: run p2pdbg connect CODE -- PROGRAM for that")]
+    Program,
     /// The first part is not a number of six or eight digits.
     #[error("a code begins with a number of six or eight digits, as in 482913-orbit-lemon-tiger")]
     Nameplate,
@@ -194,6 +197,11 @@ impl FromStr for Code {
 /// What stands before ` --rendezvous URL`, which the line that is shown ends with. Another option would be lost without
 /// a word, so none is taken.
 fn without_rendezvous(text: &str) -> Result<&str, NotACode> {
+    if let Some((_, program)) = text.split_once(" -- ")
+        && !program.trim().is_empty()
+    {
+        return Err(NotACode::Program);
+    }
     let Some((before, option)) = text.split_once(" --") else {
         return Ok(text);
     };
@@ -327,6 +335,13 @@ mod tests {
         ] {
             let pasted = format!("482913-orbit-lemon-tiger {options}");
             assert_eq!(wrong(&pasted), NotACode::Shape);
+        }
+        for program in [
+            "-- python -m app",
+            "--rendezvous 'p2pdbg://r.example#f' -- python -m app",
+        ] {
+            let pasted = format!("p2pdbg connect 482913-orbit-lemon-tiger {program}");
+            assert_eq!(wrong(&pasted), NotACode::Program);
         }
         assert_eq!(wrong("12-orbit-lemon-tiger"), NotACode::Nameplate);
         assert_eq!(wrong("orbit-lemon-tiger"), NotACode::Nameplate);

@@ -13,7 +13,7 @@ use std::{
     cell::Cell,
     fmt,
     future::Future,
-    io,
+    io::{self, Write},
     net::UdpSocket,
     panic::PanicHookInfo,
     pin::Pin,
@@ -76,7 +76,9 @@ pub fn end_with_them(program: &'static str) {
         if !DRIVES.get() {
             return before(panic);
         }
-        eprintln!("{program}: {}", Broken(panic));
+        // A second panic, since nobody reads there any more, would end it by another status.
+        let said = format!("{program}: {}\n", Broken(panic));
+        let _ = io::stderr().write_all(said.as_bytes());
         std::process::exit(BROKEN);
     }));
 }

@@ -7,6 +7,9 @@
 //! (GRO and GSO, by quinn-udp), and one by one where a sandbox refuses that, or where the system has not what quinn-udp
 //! asks of a socket: Windows tells of ECN since Windows 10 only.
 
+// It panics where nobody reads standard error any more.
+#![cfg_attr(not(test), warn(clippy::print_stderr))]
+
 pub mod drivers;
 mod joined;
 mod plain;

@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import subprocess
+import sys
 import threading
 from typing import IO, Any
 
@@ -86,6 +87,10 @@ def start_tunnel(
         if late.is_set():
             raise TunnelFailed(f"no tunnel to the IDE within {timeout:g} s") from None
         raise
+    except BaseException:
+        # Whoever catches this has no use for the tunnel.
+        _ask_to_end(process)
+        raise
     finally:
         timer.cancel()
     announce(where)
@@ -93,22 +98,45 @@ def start_tunnel(
 
 
 def _wait(process: subprocess.Popen[str]) -> Endpoint:
-    """Reads events until a forward stands, and leaves the rest to a thread, so that no pipe fills."""
+    """Reads events until a forward stands, and leaves the rest to a thread, so that no pipe fills. Of several it is the
+    first that has a port: those of debuggers come first."""
     assert process.stdout is not None and process.stderr is not None
     complaints: list[str] = []
     errors = _drain(process.stderr, complaints)
+    said: set[str] = set()
     for line in process.stdout:
         event = _event(line)
-        if event.get("event") == "forward":
+        if event.get("event") == "forward" and (where := _endpoint(event)) is not None:
             _drain(process.stdout, [])
-            return _endpoint(event)
+            return where
         if event.get("event") == "error":
             hint = f" ({event['hint']})" if event.get("hint") else ""
             raise TunnelFailed(f"{event.get('message')}{hint}", event.get("code"))
+        news = _news(event)
+        if news is not None and news not in said:
+            said.add(news)
+            print(f"p2pdbg: {news}", file=sys.stderr, flush=True)
     process.wait()
     errors.join(timeout=1)
-    said = " ".join(complaints).strip() or f"exit status {process.returncode}"
-    raise TunnelFailed(f"p2pdbg connect ended before a forward stood: {said}")
+    complaint = " ".join(complaints).strip() or f"exit status {process.returncode}"
+    raise TunnelFailed(f"p2pdbg connect ended before a forward stood: {complaint}")
+
+
+def _news(event: dict[str, Any]) -> str | None:
+    """What whoever looks at a program that stands still is to know of an event."""
+    news = None
+    if event.get("event") == "waiting":
+        at = f" at {event['at']}" if event.get("at") else ""
+        run = f"; there: {event['run']}" if event.get("run") else ""
+        awaited = {"peer": "the peer", "ide": f"the IDE to listen{at}", "debuggee": f"a debuggee to listen{at}"}
+        news = f"waiting for {awaited.get(event.get('for', ''), 'the rendezvous to answer')}{run}"
+    elif event.get("event") == "warning":
+        hint = f" ({event['hint']})" if event.get("hint") else ""
+        news = f"warning: {event.get('message')}{hint}"
+    elif event.get("event") == "forward":
+        news = f"the forward to {event.get('to')} has no port at which a debugger could be met"
+    # Parts of it are the other side's, and this goes to a terminal.
+    return news and "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in news)
 
 
 def _event(line: str) -> dict[str, Any]:
@@ -119,15 +147,14 @@ def _event(line: str) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
-def _endpoint(event: dict[str, Any]) -> Endpoint:
+def _endpoint(event: dict[str, Any]) -> Endpoint | None:
+    """Where a forward meets the IDE; None if that is a Unix socket."""
     # `to_ide`: the port that p2pdbg opened here leads to the IDE. Else the debuggee is to listen at the target.
-    if event["direction"] == "to_ide":
-        return Endpoint("127.0.0.1", _port(event["listen"]), "connect")
-    return Endpoint("127.0.0.1", _port(event["to"]), "listen")
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
+    is_to_ide = event["direction"] == "to_ide"
+    port = event["listen" if is_to_ide else "to"].rpartition(":")[2]
+    if not port.isdecimal():
+        return None
+    return Endpoint("127.0.0.1", int(port), "connect" if is_to_ide else "listen")
 
 
 def _drain(stream: IO[str], kept: list[str]) -> threading.Thread:

@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
+use p2pdbg_base::say;
 use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir};
 use p2pdbg_proto::{
     node::NodeNumber,
@@ -120,7 +121,7 @@ fn issue(
     let text = |error: p2pdbg_identity::StateError| error.to_string();
     let pem = authority.issue(hosts, lifetime).map_err(text)?;
     node.write_atomically(IDENTITY_FILE, &pem).map_err(text)?;
-    eprintln!(
+    say!(
         "p2pdbg-rendezvous: {} is the state directory of the node {}; move it there as it is, it holds secrets",
         node.path().display(),
         hosts.join(", ")
@@ -148,7 +149,7 @@ fn print_url(state: &StateDir, authority: &Authority, hosts: &[HostAt]) -> Resul
     let checked: RendezvousUrl = url.to_string().parse().map_err(|e| format!("{e}"))?;
     print(format!("{checked}\n").as_bytes())?;
     if std::io::stdout().is_terminal() {
-        eprintln!("Give it to the peers: p2pdbg listen --rendezvous URL, or P2PDBG_RENDEZVOUS");
+        say!("Give it to the peers: p2pdbg listen --rendezvous URL, or P2PDBG_RENDEZVOUS");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use p2pdbg_base::say;
 use p2pdbg_identity::StateDir;
 use p2pdbg_proto::url::{AccessKey, RendezvousUrl};
 use p2pdbg_rendezvous::{DEFAULT, KeyFile, KeyLimits, KeyReport, KeyStore, LAST_URL, NamedKey};
@@ -52,7 +53,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
             if name.as_ref() == DEFAULT {
                 store.drop_default().map_err(|e| e.to_string())?;
             }
-            eprintln!("p2pdbg-rendezvous: the key {name} is revoked");
+            say!("p2pdbg-rendezvous: the key {name} is revoked");
             tell(&state).await;
             Ok(())
         }
@@ -124,7 +125,7 @@ async fn share(state: &StateDir) -> Result<(), String> {
         Ok(())
     });
     shared.map_err(|error| error.to_string())?;
-    eprintln!(
+    say!(
         "p2pdbg-rendezvous: the keys in {} are shared with the other nodes once it serves as a node with a store",
         state.path().display()
     );
@@ -139,24 +140,24 @@ pub(super) fn tell_of(shared: &p2pdbg_rendezvous::operate::SharedReport) {
         nodes.join(", ")
     };
     for (before, after) in &shared.renamed {
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: the key {before} of this node is called {after} now, since the other nodes have another \
              one of that name"
         );
     }
     if let Some(away) = &shared.away {
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: this node has the keys so, and the others get them once the store is back: {away}"
         );
         return;
     }
     if !shared.known_at.is_empty() {
         let nodes = list(&shared.known_at);
-        eprintln!("p2pdbg-rendezvous: these nodes have the keys so: {nodes}");
+        say!("p2pdbg-rendezvous: these nodes have the keys so: {nodes}");
     }
     if !shared.not_yet_at.is_empty() {
         let nodes = list(&shared.not_yet_at);
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: NOT YET: {nodes}; each reads them when it is back and has the store, if it shares its \
              keys (`p2pdbg-rendezvous keys share` there)"
         );
@@ -173,16 +174,16 @@ async fn tell(state: &StateDir) {
             shared: Some(shared),
             ..
         }) => tell_of(&shared),
-        Ok(_) if are_shared(state) => eprintln!(
+        Ok(_) if are_shared(state) => say!(
             "p2pdbg-rendezvous: this node has no store, so the others do not learn of it: copy keys.toml to each and \
              `reload` there"
         ),
-        Err(AskError::NotRunning(_)) if are_shared(state) => eprintln!(
+        Err(AskError::NotRunning(_)) if are_shared(state) => say!(
             "p2pdbg-rendezvous: no node serves with {}: the others learn of it once one does, if it has their store",
             state.path().display()
         ),
         Ok(_) | Err(AskError::NotRunning(_)) => {}
-        Err(error) => eprintln!(
+        Err(error) => say!(
             "p2pdbg-rendezvous: the keys are changed, but the process that serves has not read them: {error}; \
              send it SIGHUP"
         ),
@@ -192,7 +193,7 @@ async fn tell(state: &StateDir) {
 /// There is no way to ask it here.
 #[cfg(not(unix))]
 async fn tell(_state: &StateDir) {
-    eprintln!("p2pdbg-rendezvous: a process that serves reads the keys when it is started again");
+    say!("p2pdbg-rendezvous: a process that serves reads the keys when it is started again");
 }
 
 /// Prints the URL with a key that nobody sees again.
@@ -201,7 +202,7 @@ fn show(state: &StateDir, secret: &AccessKey) -> Result<(), String> {
     url.access_key = Some(secret.clone());
     print(format!("{url}\n").as_bytes())?;
     if std::io::stdout().is_terminal() {
-        eprintln!(
+        say!(
             "This is shown once. Give it to the peers: p2pdbg listen --rendezvous URL, or P2PDBG_RENDEZVOUS"
         );
     }
@@ -231,7 +232,7 @@ pub(super) fn print_url(state: StateArg) -> Result<(), String> {
     let file = store.load_or_begin(now()).map_err(|e| e.to_string())?;
     url.access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
     if url.access_key.is_none() {
-        eprintln!(
+        say!(
             "p2pdbg-rendezvous: without a key: there is no key `{DEFAULT}` whose secret is at hand; \
              `p2pdbg-rendezvous keys rotate {DEFAULT}` or `keys add {DEFAULT}` makes one"
         );

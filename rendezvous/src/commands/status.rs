@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2pdbg_base::takes_escapes;
+use p2pdbg_base::{say, takes_escapes};
 use p2pdbg_rendezvous::{
     Report,
     operate::{
@@ -97,7 +97,7 @@ pub(super) async fn reload(state: StateArg) -> Result<(), String> {
     let state = state_directory::open(&state)?;
     match ask(state.path(), Request::Reload).await {
         Ok(Reply::Reloaded { keys, shared }) => {
-            eprintln!("p2pdbg-rendezvous: the keys are read again; {keys} let somebody in");
+            say!("p2pdbg-rendezvous: the keys are read again; {keys} let somebody in");
             if let Some(shared) = shared {
                 keys::tell_of(&shared);
             }
@@ -114,7 +114,7 @@ pub(super) async fn drain(state: StateArg, most: Option<Duration>) -> Result<(),
     let for_s = most.map(|most| most.as_secs().max(1));
     match ask(state.path(), Request::Drain { for_s }).await {
         Ok(Reply::Draining { left_s }) => {
-            eprintln!(
+            say!(
                 "p2pdbg-rendezvous: it gives no new codes and sessions, and ends with the last session, in {} at the \
                  latest; `p2pdbg-rendezvous undrain` takes that back",
                 time(left_s)
@@ -131,11 +131,11 @@ pub(super) async fn undrain(state: StateArg) -> Result<(), String> {
     let state = state_directory::open(&state)?;
     match ask(state.path(), Request::Undrain).await {
         Ok(Reply::Serving { drained: true }) => {
-            eprintln!("p2pdbg-rendezvous: it gives codes and sessions again");
+            say!("p2pdbg-rendezvous: it gives codes and sessions again");
             Ok(())
         }
         Ok(Reply::Serving { drained: false }) => {
-            eprintln!("p2pdbg-rendezvous: it was not draining");
+            say!("p2pdbg-rendezvous: it was not draining");
             Ok(())
         }
         Ok(_) => Err("the answer is not the one to the question".into()),

@@ -3,6 +3,7 @@
 mod adverse;
 mod amplification;
 mod behavior;
+mod command_line;
 mod control;
 mod crowds;
 mod drain;

@@ -172,6 +172,21 @@ async fn sigterm_and_sigint_stop_it_gracefully() {
 }
 
 #[tokio::test]
+async fn nobody_at_its_stderr_any_more_keeps_it_neither_from_serving_nor_from_its_farewell() {
+    let state = state_dir();
+    let (nobody, stderr) = std::io::pipe().unwrap();
+    drop(nobody);
+    let mut command = Command::new(PROGRAM);
+    command.stderr(stderr);
+    let running = Running::run(command, state.path(), &[&ANY[..], &["--open"]].concat());
+    let mut peer = running.peer().await;
+    running.signal(Signal::TERM);
+    assert!(matches!(peer.hear().await, FromRendezvous::Stopping { .. }));
+    assert_eq!(peer.closed().await, close::STOPPING);
+    assert_eq!(running.end(), (Some(0), String::new()));
+}
+
+#[tokio::test]
 async fn certificate_key_and_nameplates_outlive_a_restart() {
     let state = state_dir();
     let running = Running::start(state.path(), &ANY);
@@ -511,86 +526,4 @@ fn directory_of_a_host_that_serves_peers_is_not_made_one_of_a_host_that_relays_a
     let args = ["--bind", "127.0.0.1:0", "--relays-alone"];
     drop(Running::start(relay.path(), &args));
     assert!(issue(relay.path(), &["--relay", "30"]).status.success());
-}
-
-#[test]
-fn command_line_in_haste_is_told_what_to_write_and_no_url_is_repeated() {
-    for (line, told) in [
-        (&["start"][..], "p2pdbg-rendezvous alone serves"),
-        (&["3478"], "--bind '[::]:3478'"),
-        (&["192.0.2.7:443"], "--bind 192.0.2.7:443"),
-        (&["--port", "3478"], "--bind ADDR:PORT"),
-        (&["--host", "rdv.example"], "--public HOST"),
-        (
-            &["connect", "CODE"],
-            "p2pdbg connect is a command of p2pdbg",
-        ),
-        (&["stop"], "p2pdbg-rendezvous drain"),
-        (&["keys", "delete", "x"], "keys revoke NAME"),
-        (&["\u{2014}open"], "write --open"),
-        (&["--open", "--key", "x"], "keys add NAME"),
-        (&["p2pdbg://KEYKEY@h"], "p2pdbg setup keeps the URL"),
-        (&["--bind=p2pdbg://KEYKEY@h"], "p2pdbg setup keeps the URL"),
-        (&["--metrics", "9478"], "127.0.0.1:9478"),
-    ] {
-        let output = Command::new(PROGRAM).args(line).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            text.contains(told) && !text.contains("KEYKEY"),
-            "{line:?}: {text}"
-        );
-    }
-}
-
-#[test]
-fn command_line_that_is_refused_is_told_in_one_line_and_as_an_event_where_those_are_read() {
-    for (line, what, to_write) in [
-        (
-            &["keys", "add"][..],
-            "<NAME> is missing",
-            "write p2pdbg-rendezvous keys add",
-        ),
-        (
-            &["--bind", "nowhere"],
-            "--bind \"nowhere\": expected ADDR:PORT",
-            "p2pdbg-rendezvous --help",
-        ),
-        (
-            &["--bind"],
-            "--bind <ADDR:PORT> has no value",
-            "p2pdbg-rendezvous --help",
-        ),
-        (
-            &["--open", "--open"],
-            "--open is given twice",
-            "give it once",
-        ),
-        (
-            &["--opne"],
-            "p2pdbg-rendezvous has no \"--opne\"",
-            "is --open meant?",
-        ),
-        (&["statsu"], "\"statsu\" is no command", "is status meant?"),
-    ] {
-        let output = Command::new(PROGRAM).args(line).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
-        let text = String::from_utf8(output.stderr).unwrap();
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 2, "{line:?}: {text}");
-        assert!(lines[0].contains(what), "{line:?}: {text}");
-        assert!(lines[1].contains(to_write), "{line:?}: {text}");
-    }
-    for line in [
-        &["--json", "--opne"][..],
-        &["--json", "--alt-port", "5000", "--bind", "127.0.0.1:5000"],
-    ] {
-        let output = Command::new(PROGRAM).args(line).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
-        let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(
-            (&event["event"], &event["code"]),
-            (&"error".into(), &"usage".into())
-        );
-    }
 }

@@ -196,7 +196,10 @@ impl Forwards {
         });
         let new: Vec<Entry> = entries.collect::<Result<_, _>>()?;
         self.table.extend(new);
-        for index in known..self.table.len() {
+        // Those of debuggers first, and so told first: whoever wants a debugger takes the first forward it hears of.
+        let mut order: Vec<usize> = (known..self.table.len()).collect();
+        order.sort_by_key(|index| self.table[*index].forward.preset().is_none());
+        for index in order {
             let state = self.set_up(number(index), tasks).await;
             self.table[index].state = Some(state);
         }

@@ -200,6 +200,26 @@ async fn one_port_for_both_ends_of_one_host_fails_with_what_to_write_instead() {
 }
 
 #[tokio::test]
+async fn forward_of_a_debugger_is_told_first_at_the_debuggee_however_they_are_given() {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let (plain, debugger) = (at(1), at(2));
+    let forwards = vec![
+        crate::forward(Direction::ToDebuggee, plain),
+        of(Preset::Debugpy, debugger),
+    ];
+    let mut pair = Pair::new(forwards).await;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let to = |event| match event {
+            Event::Forward { to, .. } => Some(to.port),
+            _ => None,
+        };
+        told.push(pair.connector.report(to).await);
+    }
+    assert_eq!(told, [debugger.port(), plain.port()]);
+}
+
+#[tokio::test]
 async fn port_that_is_in_use_at_the_debuggee_is_told_at_both_ends() {
     let (_taken, at) = debuggee().await;
     let mut pair = Pair::new(vec![to_ide(at)]).await;
