@@ -2,3 +2,4 @@
 #![cfg(target_os = "linux")]
 
 mod after_install;
+mod container;
