@@ -5,6 +5,7 @@
 //! with it (`pairing`); a `session` keeps tunnels (`tunnel`) to the peer over the paths there are (`path`), and carries
 //! streams for its forwards (`forward`) over them. docs/ARCHITECTURE.md has the picture.
 
+mod borrowed_host;
 pub mod cli;
 pub mod commands;
 pub mod config;
