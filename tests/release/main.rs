@@ -3,3 +3,4 @@
 
 mod after_install;
 mod container;
+mod parts;
