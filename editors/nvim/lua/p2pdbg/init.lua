@@ -18,6 +18,9 @@ M.options = {
   patience = 4000,
 }
 
+--- How long p2pdbg has to say goodbye to the peer before it is killed, in ms: one that is stopped hears nothing else.
+local GOODBYE = 3000
+
 --- The tunnel that runs: `state`, `process`, `key`, `on_up`.
 local tunnel
 --- The window that shows the code.
@@ -271,15 +274,31 @@ function M.run(arguments)
 end
 
 --- Ends the tunnel as ^C does, so that the peer is told. By the end of its input, and where there are signals by SIGTERM:
---- npm's launcher leaves SIGINT to the terminal, and on Windows a signal would leave it no time.
+--- npm's launcher leaves SIGINT to the terminal, and on Windows a signal would leave it no time. One that does not end is
+--- killed.
 function M.stop()
   close_window()
-  if tunnel and tunnel.process and tunnel.state.phase ~= "ended" then
-    tunnel.is_stopping = true
-    tunnel.process:write(nil)
+  local own = tunnel
+  if own and own.process and own.state.phase ~= "ended" then
+    own.is_stopping = true
+    own.process:write(nil)
     if vim.fn.has("win32") == 0 then
-      tunnel.process:kill("sigterm")
+      own.process:kill("sigterm")
     end
+    vim.defer_fn(function()
+      if own.state.phase ~= "ended" then
+        own.process:kill("sigkill")
+      end
+    end, GOODBYE)
+  end
+end
+
+--- Ends the tunnel, and waits until it has ended: nothing is done any more once neovim is gone.
+function M.leave()
+  M.stop()
+  if tunnel and tunnel.process and tunnel.state.phase ~= "ended" then
+    -- It is killed when this time is over.
+    tunnel.process:wait(GOODBYE)
   end
 end
 
