@@ -22,6 +22,8 @@ export interface State {
     readonly phase: Phase;
     readonly code?: string;
     readonly command?: string;
+    /** A line in place of the command, for a host where p2pdbg is not installed. */
+    readonly withoutInstall?: string;
     readonly peer?: string;
     readonly isKnown: boolean;
     readonly path?: { readonly kind: string; readonly via: string; readonly why: string };
@@ -63,17 +65,16 @@ export function portIn(address: string): number {
 /** What is known after an event. */
 export function after(state: State, event: TunnelEvent): State {
     switch (event.event) {
-        case 'ready':
+        case 'ready': {
+            const { event: _ready, ...offered } = event;
             // While a peer is away, its place is offered by a new code.
-            return {
-                ...state, phase: ['connected', 'lost'].includes(state.phase) ? state.phase : 'code',
-                code: event.code, command: event.command,
-            };
+            return { ...withoutCode(state), phase: ['connected', 'lost'].includes(state.phase) ? state.phase : 'code', ...offered };
+        }
         case 'waiting':
             return waiting(state, event.for, event.at);
         case 'paired': {
             // The code is used up, and what was known belongs to an earlier session.
-            const { code: _code, command: _command, path: _path, rttMs: _rtt, ...rest } = state;
+            const { path: _path, rttMs: _rtt, ...rest } = withoutCode(state);
             return {
                 ...rest, phase: 'connected', peer: event.peer, isKnown: event.known, forwards: [], streams: new Map(),
                 hasFacts: false, hasSources: false, differ: [], more: 0,
@@ -116,11 +117,9 @@ export function after(state: State, event: TunnelEvent): State {
         }
         case 'peer_lost':
             return { ...state, phase: 'lost' };
-        case 'resumed': {
+        case 'resumed':
             // It has its place again, so the code that offered it is no use.
-            const { code: _code, command: _command, ...rest } = state;
-            return { ...rest, phase: 'connected' };
-        }
+            return { ...withoutCode(state), phase: 'connected' };
         case 'error':
             return { ...ended(state), failure: event };
         case 'closed':
@@ -143,9 +142,15 @@ function waiting(state: State, what: string, at: string | undefined): State {
     return what === 'debuggee' && at !== undefined ? { ...state, waitingAt: at } : state;
 }
 
+/** Without the code, and the lines that it is in. */
+function withoutCode(state: State): State {
+    const { code: _code, command: _command, withoutInstall: _line, ...rest } = state;
+    return rest;
+}
+
 /** Once the process is gone, or the session with nobody in its place. */
 export function ended(state: State): State {
-    const { path: _path, rttMs: _rtt, code: _code, command: _command, waitingAt: _at, ...rest } = state;
+    const { path: _path, rttMs: _rtt, waitingAt: _at, ...rest } = withoutCode(state);
     return { ...rest, phase: 'ended', forwards: [], streams: new Map(), differ: [], more: 0 };
 }
 

@@ -50,6 +50,16 @@ test('a session goes from code to path', () => {
     assert.equal(forwardFor(up, 'debugpy', 5679), undefined);
 });
 
+test('the line for a host without p2pdbg is known as long as its code, and goes when a code comes without one', () => {
+    const ready = '{"event":"ready","code":"1-a-b-c","command":"p2pdbg connect 1-a-b-c","without_install":"fetch it"}';
+    assert.equal(tell(ready).withoutInstall, 'fetch it');
+    assert.equal(tell(ready).command, 'p2pdbg connect 1-a-b-c');
+    assert.equal(tell(READY).withoutInstall, undefined);
+    for (const line of [READY, PAIRED, '{"event":"resumed","gap_ms":1,"streams":0}', '{"event":"error","code":"x","message":"y"}']) {
+        assert.equal(tell(ready, line).withoutInstall, undefined, line);
+    }
+});
+
 test('an outage shows, and its end', () => {
     const lost = tell(READY, PAIRED, FORWARD, DIRECT, '{"event":"peer_lost","streams":1}');
     assert.equal(statusText(lost), '$(sync~spin) web-1 is out of reach');

@@ -67,7 +67,7 @@ local function copy(what)
     -- The clipboard where there is one, and the unnamed register anyhow.
     pcall(vim.fn.setreg, "+", copied)
     vim.fn.setreg('"', copied)
-    tell(("the %s is copied"):format(what))
+    tell(("the %s is copied"):format(what == "without_install" and "line" or what))
   end
 end
 
@@ -80,6 +80,9 @@ local function show_code(state)
     "",
     "y copies it, c copies the code, q closes this window, X stops waiting",
   }
+  if state.without_install then
+    table.insert(lines, "i copies a line for a Linux host where p2pdbg is not installed")
+  end
   local buffer = vim.api.nvim_create_buf(false, true)
   vim.api.nvim_buf_set_lines(buffer, 0, -1, false, lines)
   vim.bo[buffer].modifiable, vim.bo[buffer].bufhidden = false, "wipe"
@@ -97,6 +100,7 @@ local function show_code(state)
   local keys = {
     y = function() copy("command") end,
     c = function() copy("code") end,
+    i = function() copy("without_install") end,
     q = close_window,
     X = function() M.stop() end,
   }
