@@ -165,8 +165,15 @@ export function forwardFor(state: State, preset: string | undefined, port: numbe
 /** A session of a `p2pdbg listen` of this host that another window or a terminal has started. */
 export interface Running {
     readonly pid: number;
+    /** What started it, where that is told. */
+    readonly parent?: number;
     readonly peer: string;
     readonly state: State;
+}
+
+/** Whether it is of the process that was started as this one: npm's launcher is not p2pdbg itself, but its parent. */
+export function isOf(one: Running, started: number | undefined): boolean {
+    return started !== undefined && (one.pid === started || one.parent === started);
 }
 
 /** The sessions in the output of `p2pdbg status --json`. */
@@ -175,10 +182,11 @@ export function running(lines: readonly (Record<string, unknown> | undefined)[])
         if (line?.['command'] !== 'listen' || typeof line['pid'] !== 'number') {
             return [];
         }
-        const pid = line['pid'];
+        const [pid, above] = [line['pid'], line['parent']];
+        const parent = typeof above === 'number' ? { parent: above } : {};
         return list(line['sessions']).flatMap(value => {
             const session = fields(value);
-            return session === undefined ? [] : [{ pid, peer: String(session['peer']), state: ofSession(session) }];
+            return session === undefined ? [] : [{ pid, ...parent, peer: String(session['peer']), state: ofSession(session) }];
         });
     });
 }

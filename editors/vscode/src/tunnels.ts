@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 
 import type { TunnelEvent } from './events';
 import { type Host, directoryOf } from './host';
-import { BEGIN, type Forward, type Running, type State, ended, forwardFor } from './state';
+import { BEGIN, type Forward, type Running, type State, ended, forwardFor, isOf } from './state';
 import { Tunnel, status } from './tunnel';
 import { Uses, forget } from './uses';
 import { type Wanted, keyOf, partsOf, toArguments } from './wanted';
@@ -153,9 +153,9 @@ export class Tunnels implements vscode.Disposable {
             return undefined;
         }
         const { preset, port } = partsOf(wanted.forward);
-        const own = new Set(this.list().map(held => held.tunnel?.pid));
+        const own = this.list().map(held => held.tunnel?.pid);
         const fits = (one: Running): boolean =>
-            !own.has(one.pid) &&
+            !own.some(pid => isOf(one, pid)) &&
             (wanted.peer === undefined || wanted.peer === one.peer) &&
             one.state.forwards.some(forward => forward.debugger === preset && (port === undefined || forward.port === port));
         return (await status(program, environment)).find(fits);
