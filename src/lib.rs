@@ -8,6 +8,7 @@
 // It panics where nobody reads standard error any more; what is said there is said by `say!`.
 #![cfg_attr(not(test), warn(clippy::print_stderr))]
 
+mod borrowed_host;
 pub mod cli;
 pub mod commands;
 pub mod config;

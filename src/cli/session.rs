@@ -18,7 +18,10 @@ use p2pdbg_session::SessionPolicy;
 use p2pdbg_sources::SourcesOptions;
 
 use super::values::{RENDEZVOUS, found, is_code, parse_name, parse_url, resolve_stun};
-use crate::config::{self, Config, at_home};
+use crate::{
+    borrowed_host,
+    config::{self, Config, at_home},
+};
 
 /// The options that `listen` and `connect` have in common.
 #[derive(Debug, Args)]
@@ -200,7 +203,8 @@ pub(super) fn existing(option: &str, directory: &Path) -> Result<PathBuf, Failur
 /// The state directory that is asked for on the command line, in a variable or in the file.
 pub(super) fn state(asked: Option<OsString>, configured: Option<PathBuf>) -> Option<PathBuf> {
     let asked = asked.map(|dir| at_home(PathBuf::from(dir)));
-    let mut states = asked.into_iter().chain(configured);
+    let given = asked.into_iter().chain(borrowed_host::state());
+    let mut states = given.chain(configured);
     states.find(|dir| !dir.as_os_str().is_empty())
 }
 

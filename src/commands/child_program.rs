@@ -11,7 +11,7 @@ use tokio::process::Child;
 use super::found_program;
 #[cfg(unix)]
 use super::passed_on;
-use crate::cli::Command;
+use crate::{borrowed_host, cli::Command};
 
 /// Set to 1 so that a program knows it is to be debugged.
 const START: &str = "START_DEBUGGER";
@@ -105,12 +105,16 @@ impl Running {
 /// A program with the forwards in its environment, of which it names the first that is a debugger's, or else the first.
 /// Without one that has a port there is nothing to tell it.
 ///
-/// What lets whoever has it into a session (the rendezvous with its key, the code) is no affair of the program's.
+/// What lets whoever has it into a session (the rendezvous with its key, the code) is no affair of the program's, nor
+/// where a borrowed host keeps p2pdbg's files.
 fn process(program: &OsStr, forwards: &[Forward]) -> tokio::process::Command {
     let mut process = tokio::process::Command::new(program);
     process.kill_on_drop(true);
-    for secret in secret_variables::ALL {
-        process.env_remove(secret);
+    for own in secret_variables::ALL
+        .iter()
+        .chain(&[borrowed_host::VARIABLE])
+    {
+        process.env_remove(own);
     }
     let mut met = forwards
         .iter()

@@ -153,6 +153,7 @@ pub(super) async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
 }
 
 /// Whether a signal is ignored, as far as that can be seen: `/proc` tells without the system call that needs `unsafe`.
+/// Outside Linux nobody tells, so that `nohup` does nothing there, which docs/use/service.md says.
 #[cfg(unix)]
 pub(super) fn is_ignored(signal: rustix::process::Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The directory in which this user's running processes are found.
 //!
-//! It is `$XDG_RUNTIME_DIR/p2pdbg`, or `run` in the user's state directory where there is no runtime directory, and it
-//! is closed to everybody else. On Windows there is none: what sets the variable there (a shell of Cygwin's) means a
+//! It is `$XDG_RUNTIME_DIR/p2pdbg`, or `run` in the user's state directory where there is no runtime directory (on a host
+//! that was borrowed, in the directory that goes with its session), and it is closed to everybody else. On Windows there is none: what sets the variable there (a shell of Cygwin's) means a
 //! directory of its own notation, which is not every program's of this user.
 
 use std::{
@@ -12,10 +12,15 @@ use std::{
 use etcetera::BaseStrategy;
 use p2pdbg_identity::{StateDir, StateError};
 
+use crate::borrowed_host;
+
 /// The directory; `None` without a home directory.
 pub fn directory() -> Option<PathBuf> {
     if let Some(runtime) = runtime(std::env::var_os("XDG_RUNTIME_DIR"), cfg!(windows)) {
         return Some(runtime.join("p2pdbg"));
+    }
+    if let Some(borrowed) = borrowed_host::run() {
+        return Some(borrowed);
     }
     let base = etcetera::choose_base_strategy().ok()?;
     // On Windows the one that is not copied to other hosts, which etcetera calls the cache.

@@ -141,6 +141,7 @@ fn status_tells_of_the_session_its_path_its_forwards_and_its_streams() {
     assert_eq!(there.command, SessionCommand::Listen);
     assert_eq!(there.state, ProcessState::InSession);
     assert_eq!(there.pid, pair.listener.id());
+    assert_eq!(there.parent, Some(std::process::id()));
     let session = &there.sessions[0];
     assert_eq!(session.state, SessionState::Connected);
     assert_eq!(session.paths.last().unwrap().kind, PathKind::Direct);

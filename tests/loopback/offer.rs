@@ -3,13 +3,15 @@
 use std::{
     ffi::OsString,
     fs,
-    os::unix::fs::symlink,
+    io::{BufRead, BufReader},
+    os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::OnceLock,
 };
 
 use p2pdbg_events::Event;
+use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -120,6 +122,8 @@ impl Bare {
             "cut",
             "date",
             "sha256sum",
+            "env",
+            "sleep",
         ];
         for program in plain.into_iter().chain([fetcher]) {
             symlink(find(program)?, bin.join(program)).unwrap();
@@ -128,6 +132,10 @@ impl Bare {
     }
 
     fn run(&self, line: &str, arguments: &str) -> Output {
+        self.shell(line, arguments).output().unwrap()
+    }
+
+    fn shell(&self, line: &str, arguments: &str) -> Command {
         let mut shell = Command::new(self.0.path().join("bin/sh"));
         shell
             .env_clear()
@@ -136,7 +144,7 @@ impl Bare {
             .env("HOME", self.0.path())
             .current_dir(self.0.path())
             .args(["-c", &format!("{line} {arguments}")]);
-        shell.output().unwrap()
+        shell
     }
 
     fn tmp(&self) -> PathBuf {
@@ -196,6 +204,46 @@ fn bare_host_runs_the_line_of_listen_and_keeps_nothing() {
         bare.is_as_before();
         drop(listener);
     }
+}
+
+#[test]
+fn command_that_is_interrupted_on_a_bare_host_gives_its_own_exit_status() {
+    let released = Released::new();
+    let bare = Bare::with("curl").expect("curl");
+    for (signal, name) in [(Signal::INT, "INT"), (Signal::TERM, "TERM")] {
+        let (_listener, line) = released.listener();
+        // A terminal's shell has a group for itself, which hears nothing of ^C.
+        let line = line.expect("a line").replace("; sh -c ", "; exec sh -c ");
+        let command =
+            format!("-- sh -c 'trap \"exit 7\" {name}; echo runs; while :; do sleep 0.1; done'");
+        let mut shell = bare.shell(&line, &command);
+        shell.process_group(0).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "runs");
+        kill_process_group(Pid::from_child(&shell), signal).unwrap();
+        assert_eq!(shell.wait().unwrap().code(), Some(7), "{name}");
+    }
+    bare.is_as_before();
+}
+
+#[test]
+fn command_on_a_bare_host_has_the_variables_of_its_user_alone() {
+    let released = Released::new();
+    let bare = Bare::with("curl").expect("curl");
+    let (_listener, line) = released.listener();
+    let mut shell = bare.shell(&line.expect("a line"), "-- env");
+    let output = shell.env("P2PDBG_LOG", "warn").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let variables = String::from_utf8_lossy(&output.stdout);
+    let of_p2pdbg: Vec<_> = variables
+        .lines()
+        .filter(|line| line.starts_with("P2PDBG_") || line.starts_with("XDG_"))
+        .collect();
+    assert_eq!(of_p2pdbg, ["P2PDBG_LOG=warn"]);
+    let said = stderr(&output);
+    assert!(!said.contains("control socket"), "{said}");
+    bare.is_as_before();
 }
 
 #[test]

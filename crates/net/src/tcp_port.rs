@@ -19,7 +19,6 @@ const NOT_SENT: u32 = 32 * 1024;
 
 /// The longest segment, in bytes: with 40 bytes of IPv6, 20 of TCP and 12 of its options it passes where 1,200 do.
 /// TCP is what is left on a way that drops longer packets and tells nobody, and there nothing would shorten them.
-#[cfg(unix)]
 const LONGEST_SEGMENT: u32 = 1_120;
 
 /// For so long what was sent may stay without an answer until the kernel ends a connection. It would take a quarter of
@@ -43,7 +42,7 @@ impl TcpPort {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let socket = open((any, 0).into())?;
+        let socket = open((any, 0).into(), LONGEST_SEGMENT)?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         let local = listener.local_addr()?;
@@ -70,14 +69,14 @@ impl TcpPort {
     /// # Errors
     /// Whatever the operating system says; that another connection to there is open, too.
     pub async fn dial(&self, to: SocketAddr) -> io::Result<TcpStream> {
-        let socket = TcpSocket::from_std_stream(open(self.local)?.into());
+        let socket = TcpSocket::from_std_stream(open(self.local, LONGEST_SEGMENT)?.into());
         let stream = socket.connect(to).await?;
         set_up(&stream);
         Ok(stream)
     }
 }
 
-fn open(local: SocketAddr) -> io::Result<Socket> {
+fn open(local: SocketAddr, longest_segment: u32) -> io::Result<Socket> {
     let domain = Domain::for_address(local);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if local.is_ipv6() {
@@ -88,11 +87,21 @@ fn open(local: SocketAddr) -> io::Result<Socket> {
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
     socket.set_reuse_port(true)?;
     // What listens hands it on to what it accepts.
-    #[cfg(unix)]
-    socket.set_tcp_mss(LONGEST_SEGMENT)?;
+    limit_segments(SockRef::from(&socket), longest_segment);
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     Ok(socket)
+}
+
+/// Keeps segments short, in bytes, where the system lets it. macOS and FreeBSD refuse more than they begin with (512)
+/// before a connection stands, and would have no direct TCP at all if that counted.
+fn limit_segments(socket: SockRef<'_>, longest: u32) {
+    #[cfg(unix)]
+    if let Err(error) = socket.set_tcp_mss(longest) {
+        tracing::debug!(%error, longest, "TCP segments have no limit yet");
+    }
+    #[cfg(not(unix))]
+    let _ = (socket, longest);
 }
 
 /// What every connection to or from such a port is to be like, also one that was accepted.
@@ -101,6 +110,9 @@ pub fn set_up(stream: &TcpStream) {
     let _ = socket.set_tcp_nodelay(true);
     // A connection that is given up is gone at once. Else its addresses could not be used again for a minute.
     let _ = socket.set_linger(Some(Duration::ZERO));
+    // Linux heeds it before the handshake alone, and others of what a connection sends once it stands.
+    #[cfg(not(target_os = "linux"))]
+    limit_segments(SockRef::from(stream), LONGEST_SEGMENT);
     #[cfg(target_os = "linux")]
     {
         let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
@@ -145,6 +157,19 @@ mod tests {
             let mss = SockRef::from(&stream).tcp_mss().unwrap();
             assert!((500..=LONGEST_SEGMENT).contains(&mss), "{mss}");
         }
+    }
+
+    /// Every system refuses a limit of 1, as macOS and FreeBSD do the one that is asked for.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn port_is_opened_also_where_the_system_refuses_the_limit_of_segments() {
+        let any = (LOCALHOST, 0).into();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_tcp_mss(1).unwrap_err();
+        let socket = open(any, 1).unwrap();
+        socket.listen(BACKLOG).unwrap();
+        let to = socket.local_addr().unwrap().as_socket().unwrap();
+        TcpStream::connect(to).await.unwrap();
     }
 
     #[tokio::test]

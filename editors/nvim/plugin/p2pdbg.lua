@@ -22,7 +22,7 @@ end, { desc = "Copy the command for the debuggee's host" })
 vim.api.nvim_create_autocmd("VimLeavePre", {
   callback = function()
     if package.loaded.p2pdbg then
-      require("p2pdbg").stop()
+      require("p2pdbg").leave()
     end
   end,
 })

@@ -128,6 +128,47 @@ tests.stopping_ends_a_program_that_leaves_sigint_to_the_terminal = function()
   end)
 end
 
+--- Has a program stopped as by SIGSTOP, lets `finish` end it, and sees that it is gone.
+local function end_one_that_is_stopped(finish)
+  with_program(lines_of(READY), function(p2pdbg, path)
+    p2pdbg.listen({}, function() end)
+    go_on(path, 1)
+    until_so("code", function() return p2pdbg.state().code end)
+    local pid = tonumber(vim.fn.readfile(path .. ".pid")[1])
+    vim.uv.kill(pid, "sigstop")
+    finish(p2pdbg)
+    until_so("end of what was stopped", function() return vim.uv.kill(pid, 0) ~= 0 end)
+  end)
+end
+
+tests.stopping_ends_a_program_that_is_stopped = function()
+  end_one_that_is_stopped(function(p2pdbg)
+    p2pdbg.stop()
+    until_so("end", function() return p2pdbg.state().phase == "ended" end)
+    same(p2pdbg.state().failure, nil)
+  end)
+end
+
+tests.leaving_waits_for_the_end_of_a_program_that_is_stopped = function()
+  end_one_that_is_stopped(function(p2pdbg) p2pdbg.leave() end)
+end
+
+tests.the_line_for_a_host_without_p2pdbg_is_offered_and_copied = function()
+  local ready = '{"event":"ready","code":"1-a-b-c","command":"p2pdbg connect 1-a-b-c","without_install":"fetch it"}'
+  with_program(lines_of(ready), function(p2pdbg, path)
+    p2pdbg.listen({}, function() end)
+    go_on(path, 1)
+    until_so("window", is_floating)
+    local shown = table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), "\n")
+    assert(shown:find("not installed", 1, true), shown)
+    vim.api.nvim_feedkeys("i", "xt", false)
+    same(vim.fn.getreg('"'), "fetch it")
+    p2pdbg.stop()
+    until_so("end", function() return p2pdbg.state().phase == "ended" end)
+  end)
+  same(state_after(ready, '{"event":"resumed"}').without_install, nil)
+end
+
 tests.a_code_in_an_outage_takes_no_focus_and_goes_with_it = function()
   local lines = lines_of(PAIRED .. "\n" .. FORWARD, '{"event":"peer_lost","streams":1}\n' .. READY, '{"event":"resumed"}')
   local script = ([[[ "$1" = listen ] || { echo 'local dap = require("dap") %s'; exit; }]]):format(DEBUGPY) .. "\n" .. lines

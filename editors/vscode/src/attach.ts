@@ -7,12 +7,21 @@ import { type Host, directoryOf } from './host';
 import { Prompt } from './prompt';
 import { type State, isAwaited } from './state';
 import { run } from './tunnel';
-import type { Held, Tunnels } from './tunnels';
+import type { Held, Taken, Tunnels } from './tunnels';
 import { BadConfiguration, type Wanted, isAskedFor, keyOf, parseWanted } from './wanted';
 import { failureWords, progressWords } from './words';
 
 /** Marks a configuration that is done with the tunnel it has. Child sessions inherit it. */
 export const MARK = '__p2pdbg';
+
+/** By which use of its tunnel a configuration came to be. Child sessions inherit it too. */
+export const USE = '__p2pdbg_use';
+
+/**
+ * A session whose adapter has not been started so long after its configuration was filled in never will be: VS Code says
+ * nothing of one that it gave up. The adapter's own extension may have something to ask meanwhile.
+ */
+const BEGINS_MS = 60_000;
 
 /** For how long the debuggee's directory, and then the comparison of the files, is waited for once the forward stands. */
 const FACTS_MS = 5000;
@@ -47,8 +56,8 @@ export class Attach implements vscode.DebugConfigurationProvider {
             const said = parseWanted(asked, configuration.type, configuration['listen'] !== undefined);
             // Nothing known of a folder: a workspace without any.
             const here = folder ?? vscode.workspace.workspaceFolders?.[0];
-            const held = await this.reach(said, here, token);
-            return held === undefined ? undefined : await this.filled(configuration, held, here);
+            const taken = await this.reach(said, here, token);
+            return taken === undefined ? undefined : await this.begin(configuration, taken, here);
         } catch (error) {
             const message = error instanceof Error ? error.message : String(error);
             const where = error instanceof BadConfiguration ? `"${configuration.name}" in launch.json: ` : '';
@@ -75,10 +84,10 @@ export class Attach implements vscode.DebugConfigurationProvider {
         said: Wanted,
         folder: vscode.WorkspaceFolder | undefined,
         token: vscode.CancellationToken | undefined,
-    ): Promise<Held | undefined> {
+    ): Promise<Taken | undefined> {
         const key = keyOf(said, folder?.uri.fsPath);
         const known = said.peer ?? this.remembered()[key];
-        const held = await this.tunnels.get(known === undefined ? said : { ...said, peer: known }, folder);
+        const { held, use } = await this.tunnels.take(known === undefined ? said : { ...said, peer: known }, folder);
         let useCode = false;
         const isThere = await vscode.window.withProgress(
             { location: vscode.ProgressLocation.Notification, title: 'p2pdbg', cancellable: true },
@@ -116,11 +125,12 @@ export class Attach implements vscode.DebugConfigurationProvider {
         );
         if (isThere) {
             this.offerToRemember(key, held, known);
-            return held;
+            return { held, use };
         }
         const failure = held.state.failure;
-        // Nobody uses a code whose window was closed.
-        await this.tunnels.stop(held);
+        // Nobody uses a code whose window was closed; but another configuration may wait for the same peer, or debug.
+        held.uses.giveBack(use);
+        await this.tunnels.stopIfFree(held);
         if (useCode) {
             await this.host.context.workspaceState.update(REMEMBERED, { ...this.remembered(), [key]: undefined });
             const { peer: _peer, ...anybody } = said;
@@ -168,6 +178,27 @@ export class Attach implements vscode.DebugConfigurationProvider {
                 await this.host.context.workspaceState.update(REMEMBERED, { ...this.remembered(), [key]: peer });
             }
         });
+    }
+
+    /** Fills the configuration in. The use passes to its session, and comes back of one that never begins. */
+    private async begin(
+        configuration: vscode.DebugConfiguration,
+        { held, use }: Taken,
+        folder: vscode.WorkspaceFolder | undefined,
+    ): Promise<vscode.DebugConfiguration> {
+        let patience = 0;
+        try {
+            const filled = await this.filled(configuration, held, folder);
+            filled[USE] = use;
+            patience = BEGINS_MS;
+            return filled;
+        } finally {
+            // A session that ended meanwhile had left the tunnel to it.
+            setTimeout(
+                () => void (held.uses.giveBack(use) && held.uses.wasDebugged && this.tunnels.afterDebugging(held)),
+                patience,
+            );
+        }
     }
 
     private async filled(

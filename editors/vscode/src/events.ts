@@ -15,7 +15,7 @@ export interface PathEvent {
 }
 
 export type TunnelEvent =
-    | { readonly event: 'ready'; readonly code: string; readonly command: string }
+    | { readonly event: 'ready'; readonly code: string; readonly command: string; readonly withoutInstall?: string }
     | { readonly event: 'paired'; readonly peer: string; readonly known: boolean }
     | { readonly event: 'facts' }
     | { readonly event: 'sources'; readonly differ: readonly string[]; readonly more: number; readonly here?: string }
@@ -65,7 +65,10 @@ export function parseEvent(line: string): TunnelEvent | undefined {
     const f = parseLine(line);
     switch (f?.['event']) {
         case 'ready':
-            return { event: 'ready', code: text(f['code']), command: text(f['command']) };
+            return {
+                event: 'ready', code: text(f['code']), command: text(f['command']),
+                ...(typeof f['without_install'] === 'string' ? { withoutInstall: f['without_install'] } : {}),
+            };
         case 'paired':
             return { event: 'paired', peer: text(f['peer']), known: f['known'] === true };
         case 'facts':

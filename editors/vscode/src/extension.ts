@@ -3,6 +3,7 @@
 import * as vscode from 'vscode';
 
 import { Attach } from './attach';
+import { chosen } from './chosen';
 import { Drift } from './drift';
 import { Host } from './host';
 import { copyCode, copyCommand } from './prompt';
@@ -26,7 +27,7 @@ export function activate(context: vscode.ExtensionContext): void {
         copyCode: (node?: unknown) => copyCode(withCode(node)),
         showCode: () => attach.showCode(),
         stopTunnel: (node?: unknown) => (node instanceof Node ? tunnels.stop(node.held) : stopOne(tunnels)),
-        push: (target?: unknown, all?: unknown) => pushThese(host, tunnels, target, all),
+        push: (target?: unknown, selected?: unknown) => pushThese(host, tunnels, target, selected),
         pushDifferences: (node?: unknown) => push(host, tunnels, [], node instanceof Node ? node.held : undefined),
         setRendezvous: () => host.setRendezvous(),
         chooseBinary: () => host.chooseBinary(),
@@ -61,12 +62,19 @@ async function stopOne(tunnels: Tunnels): Promise<void> {
     }
 }
 
-function pushThese(host: Host, tunnels: Tunnels, target: unknown, all: unknown): Promise<void> {
-    if (target instanceof Node) {
-        return push(host, tunnels, target.resourceUri === undefined ? [] : [target.resourceUri], target.held);
+/** A file of this host's: what has no name yet, or lies in an archive, is none. */
+function isFile(one: unknown): one is vscode.Uri {
+    return one instanceof vscode.Uri && one.scheme === 'file';
+}
+
+async function pushThese(host: Host, tunnels: Tunnels, target: unknown, selected: unknown): Promise<void> {
+    const [on, held] = target instanceof Node ? [target.resourceUri, target.held] : [target, undefined];
+    const uris = chosen(isFile, on, held === undefined ? selected : [], vscode.window.activeTextEditor?.document.uri);
+    if (uris === undefined) {
+        void vscode.window.showWarningMessage('There is no file to push: open it, or select it in the explorer.');
+        return;
     }
-    const chosen = Array.isArray(all) && all.length > 0 ? all : [target ?? vscode.window.activeTextEditor?.document.uri];
-    return push(host, tunnels, chosen.filter(uri => uri instanceof vscode.Uri));
+    await push(host, tunnels, uris, held);
 }
 
 async function showActions(tunnels: Tunnels): Promise<void> {

@@ -60,9 +60,15 @@ export class Prompt implements vscode.Disposable {
     }
 
     private forCode(code: string): Choice[] {
+        const line = this.held.state.withoutInstall;
+        const bare: Choice = {
+            label: `$(cloud-download) Copy a Line for a Host without p2pdbg`, description: 'Linux; fetches it, and leaves nothing behind',
+            act: () => copy(line, 'Copied. Run it in a shell of the debuggee\'s host.'),
+        };
         return [
             { label: `$(copy) Copy the Command`, detail: plain(this.held.state.command ?? ''), act: () => copyCommand(this.held) },
             { label: `$(key) Copy the Code`, description: plain(code), act: () => copyCode(this.held) },
+            ...(line === undefined ? [] : [bare]),
         ];
     }
 

@@ -2,20 +2,19 @@
 
 import * as vscode from 'vscode';
 
-import { MARK } from './attach';
+import { MARK, USE } from './attach';
 import type { Host } from './host';
 import type { Change, Held, Tunnels } from './tunnels';
 import { failureWords } from './words';
-
-/** A restart begins its new session within this time of the old one's end. */
-const RESTART_MS = 3000;
 
 export class Sessions implements vscode.Disposable {
     private readonly links: vscode.Disposable[];
 
     constructor(private readonly host: Host, private readonly tunnels: Tunnels) {
         this.links = [
-            vscode.debug.onDidStartDebugSession(session => this.heldBy(session)?.sessions.add(session.id)),
+            // Long before VS Code says that a session has started, which an attach that waits for its program puts off.
+            vscode.debug.registerDebugAdapterTrackerFactory('*', { createDebugAdapterTracker: session => this.track(session) }),
+            vscode.debug.onDidStartDebugSession(session => this.onStart(session)),
             vscode.debug.onDidTerminateDebugSession(session => this.onEnd(session)),
             tunnels.onChange(change => this.onChange(change)),
         ];
@@ -30,17 +29,24 @@ export class Sessions implements vscode.Disposable {
         return typeof key === 'string' ? this.tunnels.byKey(key) : undefined;
     }
 
+    private track(session: vscode.DebugSession): vscode.DebugAdapterTracker | undefined {
+        if (this.heldBy(session) === undefined) {
+            return undefined;
+        }
+        this.onStart(session);
+        return { onWillStopSession: () => this.onEnd(session) };
+    }
+
+    private onStart(session: vscode.DebugSession): void {
+        this.heldBy(session)?.uses.started(session.id, session.configuration[USE]);
+    }
+
     private onEnd(session: vscode.DebugSession): void {
         const held = this.heldBy(session);
-        held?.sessions.delete(session.id);
-        if (held === undefined || this.host.setting<string>('afterDebugging', held.folder, 'keep') !== 'stop') {
-            return;
+        if (held !== undefined) {
+            held.uses.ended(session.id, session.configuration[USE]);
+            this.tunnels.afterDebugging(held);
         }
-        setTimeout(() => {
-            if (held.sessions.size === 0 && this.tunnels.byKey(held.key) === held) {
-                void this.tunnels.stop(held);
-            }
-        }, RESTART_MS);
     }
 
     private onChange({ held, event }: Change): void {
@@ -51,12 +57,12 @@ export class Sessions implements vscode.Disposable {
                 break;
             case 'error':
                 // While F5 waits for the tunnel, it says so itself.
-                if (held.sessions.size > 0) {
+                if (held.uses.isDebugged) {
                     void this.host.complain(failureWords(event));
                 }
                 break;
             case 'closed':
-                if (held.sessions.size > 0) {
+                if (held.uses.isDebugged) {
                     void vscode.window.showInformationMessage(`p2pdbg: the session with the debuggee is over (${event.why}).`);
                 }
                 break;

@@ -22,6 +22,8 @@ export interface State {
     readonly phase: Phase;
     readonly code?: string;
     readonly command?: string;
+    /** A line in place of the command, for a host where p2pdbg is not installed. */
+    readonly withoutInstall?: string;
     readonly peer?: string;
     readonly isKnown: boolean;
     readonly path?: { readonly kind: string; readonly via: string; readonly why: string };
@@ -63,17 +65,16 @@ export function portIn(address: string): number {
 /** What is known after an event. */
 export function after(state: State, event: TunnelEvent): State {
     switch (event.event) {
-        case 'ready':
+        case 'ready': {
+            const { event: _ready, ...offered } = event;
             // While a peer is away, its place is offered by a new code.
-            return {
-                ...state, phase: ['connected', 'lost'].includes(state.phase) ? state.phase : 'code',
-                code: event.code, command: event.command,
-            };
+            return { ...withoutCode(state), phase: ['connected', 'lost'].includes(state.phase) ? state.phase : 'code', ...offered };
+        }
         case 'waiting':
             return waiting(state, event.for, event.at);
         case 'paired': {
             // The code is used up, and what was known belongs to an earlier session.
-            const { code: _code, command: _command, path: _path, rttMs: _rtt, ...rest } = state;
+            const { path: _path, rttMs: _rtt, ...rest } = withoutCode(state);
             return {
                 ...rest, phase: 'connected', peer: event.peer, isKnown: event.known, forwards: [], streams: new Map(),
                 hasFacts: false, hasSources: false, differ: [], more: 0,
@@ -116,11 +117,9 @@ export function after(state: State, event: TunnelEvent): State {
         }
         case 'peer_lost':
             return { ...state, phase: 'lost' };
-        case 'resumed': {
+        case 'resumed':
             // It has its place again, so the code that offered it is no use.
-            const { code: _code, command: _command, ...rest } = state;
-            return { ...rest, phase: 'connected' };
-        }
+            return { ...withoutCode(state), phase: 'connected' };
         case 'error':
             return { ...ended(state), failure: event };
         case 'closed':
@@ -143,9 +142,15 @@ function waiting(state: State, what: string, at: string | undefined): State {
     return what === 'debuggee' && at !== undefined ? { ...state, waitingAt: at } : state;
 }
 
+/** Without the code, and the lines that it is in. */
+function withoutCode(state: State): State {
+    const { code: _code, command: _command, withoutInstall: _line, ...rest } = state;
+    return rest;
+}
+
 /** Once the process is gone, or the session with nobody in its place. */
 export function ended(state: State): State {
-    const { path: _path, rttMs: _rtt, code: _code, command: _command, waitingAt: _at, ...rest } = state;
+    const { path: _path, rttMs: _rtt, waitingAt: _at, ...rest } = withoutCode(state);
     return { ...rest, phase: 'ended', forwards: [], streams: new Map(), differ: [], more: 0 };
 }
 
@@ -160,8 +165,15 @@ export function forwardFor(state: State, preset: string | undefined, port: numbe
 /** A session of a `p2pdbg listen` of this host that another window or a terminal has started. */
 export interface Running {
     readonly pid: number;
+    /** What started it, where that is told. */
+    readonly parent?: number;
     readonly peer: string;
     readonly state: State;
+}
+
+/** Whether it is of the process that was started as this one: npm's launcher is not p2pdbg itself, but its parent. */
+export function isOf(one: Running, started: number | undefined): boolean {
+    return started !== undefined && (one.pid === started || one.parent === started);
 }
 
 /** The sessions in the output of `p2pdbg status --json`. */
@@ -170,10 +182,11 @@ export function running(lines: readonly (Record<string, unknown> | undefined)[])
         if (line?.['command'] !== 'listen' || typeof line['pid'] !== 'number') {
             return [];
         }
-        const pid = line['pid'];
+        const [pid, above] = [line['pid'], line['parent']];
+        const parent = typeof above === 'number' ? { parent: above } : {};
         return list(line['sessions']).flatMap(value => {
             const session = fields(value);
-            return session === undefined ? [] : [{ pid, peer: String(session['peer']), state: ofSession(session) }];
+            return session === undefined ? [] : [{ pid, ...parent, peer: String(session['peer']), state: ofSession(session) }];
         });
     });
 }

@@ -3,7 +3,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 
 import { Lines, type TunnelEvent, parseEvent, parseLine } from './events';
-import { BEGIN, type Running, type State, after, ended, running } from './state';
+import { BEGIN, type Running, type State, after, ended, isOf, running } from './state';
 
 /** How long p2pdbg has to say goodbye to the peer before it is killed. */
 const GOODBYE_MS = 3000;
@@ -134,7 +134,7 @@ export class Tunnel {
             return;
         }
         const all = await status(this.start.program, this.start.environment);
-        const own = all.find(one => one.pid === this.child.pid);
+        const own = all.find(one => isOf(one, this.child.pid));
         const now = own?.state.rttMs;
         if (now !== undefined && this.current.phase === 'connected' && now !== this.current.rttMs) {
             this.become({ ...this.current, rttMs: now }, undefined);

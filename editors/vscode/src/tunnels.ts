@@ -4,17 +4,20 @@ import * as vscode from 'vscode';
 
 import type { TunnelEvent } from './events';
 import { type Host, directoryOf } from './host';
-import { BEGIN, type Forward, type Running, type State, ended, forwardFor } from './state';
+import { BEGIN, type Forward, type Running, type State, ended, forwardFor, isOf } from './state';
 import { Tunnel, status } from './tunnel';
+import { Uses, forget } from './uses';
 import { type Wanted, keyOf, partsOf, toArguments } from './wanted';
 
 /** How often sessions of other windows are looked at. */
 const POLL_MS = 3000;
 
+/** A restart begins its new session within this time of the old one's end. */
+const RESTART_MS = 3000;
+
 /** A tunnel, and what it is for. */
 export class Held {
-    /** Debug sessions that use it. */
-    readonly sessions = new Set<string>();
+    readonly uses = new Uses();
     private readonly waiters = new Set<() => void>();
     state: State;
     tunnel: Tunnel | undefined;
@@ -62,6 +65,15 @@ export class Held {
     }
 }
 
+/** A tunnel with the name of the use that somebody makes of it. */
+export interface Taken {
+    readonly held: Held;
+    readonly use: string;
+}
+
+function taken(held: Held): Taken {
+    return { held, use: held.uses.begin() };
+}
 
 export interface Change {
     readonly held: Held;
@@ -97,17 +109,17 @@ export class Tunnels implements vscode.Disposable {
         return this.all.get(key);
     }
 
-    /** Starts a tunnel, or gives the one that is there. Throws `NoBinary`. */
-    get(wanted: Wanted, folder: vscode.WorkspaceFolder | undefined): Promise<Held> {
+    /** Starts a tunnel, or takes the one that is there. Throws `NoBinary`. */
+    take(wanted: Wanted, folder: vscode.WorkspaceFolder | undefined): Promise<Taken> {
         const key = keyOf(wanted, folder?.uri.fsPath);
         const there = this.all.get(key) ?? this.list().find(held => isFor(held, wanted, folder));
         if (there !== undefined && there.state.phase !== 'ended') {
-            return Promise.resolve(there);
+            return Promise.resolve(taken(there));
         }
         // Two configurations of a compound ask at once.
         const begun = this.starting.get(key) ?? this.start(key, wanted, folder).finally(() => this.starting.delete(key));
         this.starting.set(key, begun);
-        return begun;
+        return begun.then(taken);
     }
 
     private async start(key: string, wanted: Wanted, folder: vscode.WorkspaceFolder | undefined): Promise<Held> {
@@ -141,9 +153,9 @@ export class Tunnels implements vscode.Disposable {
             return undefined;
         }
         const { preset, port } = partsOf(wanted.forward);
-        const own = new Set(this.list().map(held => held.tunnel?.pid));
+        const own = this.list().map(held => held.tunnel?.pid);
         const fits = (one: Running): boolean =>
-            !own.has(one.pid) &&
+            !own.some(pid => isOf(one, pid)) &&
             (wanted.peer === undefined || wanted.peer === one.peer) &&
             one.state.forwards.some(forward => forward.debugger === preset && (port === undefined || forward.port === port));
         return (await status(program, environment)).find(fits);
@@ -160,8 +172,22 @@ export class Tunnels implements vscode.Disposable {
         }
     }
 
+    /** Somebody is done with it for now. Where the user wants it so, one that nobody uses is stopped after a while. */
+    afterDebugging(held: Held): void {
+        if (this.host.setting<string>('afterDebugging', held.folder, 'keep') === 'stop') {
+            setTimeout(() => void (this.byKey(held.key) === held && this.stopIfFree(held)), RESTART_MS);
+        }
+    }
+
+    /** Stops one that nobody uses any more. */
+    async stopIfFree(held: Held): Promise<void> {
+        if (held.uses.isFree) {
+            await this.stop(held);
+        }
+    }
+
     async stop(held: Held): Promise<void> {
-        this.all.delete(held.key);
+        forget(this.all, held.key, held);
         await held.tunnel?.stop();
         this.emitter.fire({ held, event: undefined });
     }

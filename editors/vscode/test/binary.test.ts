@@ -102,6 +102,23 @@ function waiting(path: string): Promise<Tunnel> {
     });
 }
 
+test('the round-trip time is learnt also of a p2pdbg behind a launcher', async () => {
+    const session = '{"peer":"web-1","state":"connected","rtt_ms":7.5}';
+    const path = program('launcher', `
+        if [ "$1" = status ]; then
+            printf '{"pid":1,"parent":%s,"command":"listen","sessions":[%s]}' "$(cat "$0.pid")" '${session}'
+            exit
+        fi
+        echo $$ >"$0.pid"
+        echo '{"event":"paired","peer":"web-1","known":true}'
+        cat`);
+    const start = { program: path, arguments: ['listen'], directory: root, environment: process.env };
+    const learnt = await new Promise<Tunnel>(resolve => {
+        const it: Tunnel = new Tunnel(start, { changed: state => state.rttMs === 7.5 && resolve(it), log: () => {} });
+    });
+    await learnt.stop();
+});
+
 const WAITS = `echo '{"event":"waiting","for":"peer"}'; while :; do sleep 0.1; done`;
 
 test('stopping is by SIGTERM, which is no failure', async () => {

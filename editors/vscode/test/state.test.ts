@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Lines, parseEvent, parseLine } from '../src/events';
-import { BEGIN, type State, after, forwardFor, isAwaited, running } from '../src/state';
+import { BEGIN, type State, after, forwardFor, isAwaited, isOf, running } from '../src/state';
 import { differWords, failureWords, pathWords, plain, progressWords, statusText, tooltip } from '../src/words';
 
 const tell = (...lines: string[]): State =>
@@ -48,6 +48,16 @@ test('a session goes from code to path', () => {
     assert.deepEqual(forwardFor(up, 'debugpy', undefined)?.port, 5678);
     assert.equal(forwardFor(up, 'node', undefined), undefined);
     assert.equal(forwardFor(up, 'debugpy', 5679), undefined);
+});
+
+test('the line for a host without p2pdbg is known as long as its code, and goes when a code comes without one', () => {
+    const ready = '{"event":"ready","code":"1-a-b-c","command":"p2pdbg connect 1-a-b-c","without_install":"fetch it"}';
+    assert.equal(tell(ready).withoutInstall, 'fetch it');
+    assert.equal(tell(ready).command, 'p2pdbg connect 1-a-b-c');
+    assert.equal(tell(READY).withoutInstall, undefined);
+    for (const line of [READY, PAIRED, '{"event":"resumed","gap_ms":1,"streams":0}', '{"event":"error","code":"x","message":"y"}']) {
+        assert.equal(tell(ready, line).withoutInstall, undefined, line);
+    }
 });
 
 test('an outage shows, and its end', () => {
@@ -130,4 +140,12 @@ test('the sessions of other windows are read from the status', () => {
     assert.equal(all[0]?.pid, 42);
     assert.deepEqual(all[0]?.state.forwards, [{ toDebuggee: true, port: 9229, debugger: 'node' }]);
     assert.equal(all[0]?.state.rttMs, 7);
+});
+
+test('a session is of the process that was started, or of the launcher that was', () => {
+    const [one] = running([parseLine('{"pid":42,"parent":41,"command":"listen","sessions":[{"peer":"web","state":"connected"}]}')]);
+    assert.ok(one !== undefined);
+    assert.deepEqual([42, 41, 40, undefined].map(pid => isOf(one, pid)), [true, true, false, false]);
+    const { parent: _parent, ...untold } = one;
+    assert.equal(isOf(untold, undefined), false);
 });

@@ -61,6 +61,10 @@ impl Host {
     fn describe(&self, answer: oneshot::Sender<ProcessSnapshot>) {
         let mut process = ProcessSnapshot {
             pid: std::process::id(),
+            #[cfg(unix)]
+            parent: Some(std::os::unix::process::parent_id()),
+            #[cfg(not(unix))]
+            parent: None,
             command: match self.role() {
                 Role::Listener => SessionCommand::Listen,
                 Role::Connector => SessionCommand::Connect,

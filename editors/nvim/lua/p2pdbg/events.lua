@@ -12,6 +12,7 @@ local MAX_LINE = 1048576
 --- @field phase "starting"|"code"|"waiting"|"connected"|"lost"|"ended"
 --- @field forwards { port: integer, debugger?: string, start?: string }[]
 --- @field differ string[]
+--- @field without_install? string a line in place of the command, for a host where p2pdbg is not installed
 
 --- @return p2pdbg.State
 function M.begin()
@@ -39,6 +40,7 @@ local handlers = {
       state.phase = "code"
     end
     state.code, state.command = text(event.code), text(event.command)
+    state.without_install = text(event.without_install)
   end,
   waiting = function(state, event)
     if event["for"] == "peer" and state.phase == "starting" then
@@ -77,10 +79,10 @@ local handlers = {
   end,
   resumed = function(state)
     -- It has its place again, so the code that offered it is no use.
-    state.phase, state.code, state.command = "connected", nil, nil
+    state.phase, state.code, state.command, state.without_install = "connected", nil, nil, nil
   end,
   error = function(state, event)
-    state.phase, state.forwards, state.path, state.code = "ended", {}, nil, nil
+    state.phase, state.forwards, state.path, state.code, state.without_install = "ended", {}, nil, nil, nil
     state.failure = { code = text(event.code), message = text(event.message) or "?", hint = text(event.hint) }
   end,
   closed = function(state)

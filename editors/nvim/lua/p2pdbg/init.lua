@@ -18,6 +18,9 @@ M.options = {
   patience = 4000,
 }
 
+--- How long p2pdbg has to say goodbye to the peer before it is killed, in ms: one that is stopped hears nothing else.
+local GOODBYE = 3000
+
 --- The tunnel that runs: `state`, `process`, `key`, `on_up`.
 local tunnel
 --- The window that shows the code.
@@ -64,7 +67,7 @@ local function copy(what)
     -- The clipboard where there is one, and the unnamed register anyhow.
     pcall(vim.fn.setreg, "+", copied)
     vim.fn.setreg('"', copied)
-    tell(("the %s is copied"):format(what))
+    tell(("the %s is copied"):format(what == "without_install" and "line" or what))
   end
 end
 
@@ -77,6 +80,9 @@ local function show_code(state)
     "",
     "y copies it, c copies the code, q closes this window, X stops waiting",
   }
+  if state.without_install then
+    table.insert(lines, "i copies a line for a Linux host where p2pdbg is not installed")
+  end
   local buffer = vim.api.nvim_create_buf(false, true)
   vim.api.nvim_buf_set_lines(buffer, 0, -1, false, lines)
   vim.bo[buffer].modifiable, vim.bo[buffer].bufhidden = false, "wipe"
@@ -94,6 +100,7 @@ local function show_code(state)
   local keys = {
     y = function() copy("command") end,
     c = function() copy("code") end,
+    i = function() copy("without_install") end,
     q = close_window,
     X = function() M.stop() end,
   }
@@ -271,15 +278,31 @@ function M.run(arguments)
 end
 
 --- Ends the tunnel as ^C does, so that the peer is told. By the end of its input, and where there are signals by SIGTERM:
---- npm's launcher leaves SIGINT to the terminal, and on Windows a signal would leave it no time.
+--- npm's launcher leaves SIGINT to the terminal, and on Windows a signal would leave it no time. One that does not end is
+--- killed.
 function M.stop()
   close_window()
-  if tunnel and tunnel.process and tunnel.state.phase ~= "ended" then
-    tunnel.is_stopping = true
-    tunnel.process:write(nil)
+  local own = tunnel
+  if own and own.process and own.state.phase ~= "ended" then
+    own.is_stopping = true
+    own.process:write(nil)
     if vim.fn.has("win32") == 0 then
-      tunnel.process:kill("sigterm")
+      own.process:kill("sigterm")
     end
+    vim.defer_fn(function()
+      if own.state.phase ~= "ended" then
+        own.process:kill("sigkill")
+      end
+    end, GOODBYE)
+  end
+end
+
+--- Ends the tunnel, and waits until it has ended: nothing is done any more once neovim is gone.
+function M.leave()
+  M.stop()
+  if tunnel and tunnel.process and tunnel.state.phase ~= "ended" then
+    -- It is killed when this time is over.
+    tunnel.process:wait(GOODBYE)
   end
 end
 
