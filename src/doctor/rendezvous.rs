@@ -6,7 +6,7 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
-use p2pdbg_net::changes::Changes;
+use p2pdbg_net::{changes::Changes, nat64::Nat64};
 use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
 use p2pdbg_rendezvous_client::{
     Link, LinkConfig, LinkError, LinkEvent, STAGGER, TcpRoute, Transports, Way,
@@ -56,11 +56,15 @@ pub(super) async fn look_up(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, Fail
 
 /// The first of the addresses of a family that answers STUN, or the first of all if none does, and what it says at its
 /// quickest.
-pub(super) async fn udp(addresses: &[SocketAddr], v4: bool) -> Option<(SocketAddr, Option<Reply>)> {
+pub(super) async fn udp(
+    addresses: &[SocketAddr],
+    v4: bool,
+    nat64: &Nat64,
+) -> Option<(SocketAddr, Option<Reply>)> {
     let of_family = addresses.iter().filter(|address| address.is_ipv4() == v4);
     let questions: Vec<_> = of_family.map(|at| (*at, Question::default())).collect();
     let (first, _) = *questions.first()?;
-    let client = StunClient::open(first).ok()?;
+    let client = StunClient::open_through(nat64, first).ok()?;
     let usable = |reply: Option<Reply>| reply.filter(|reply| reply.mapped.is_some());
     let replies = client.ask_all(&questions, PATIENCE).await;
     let mut answers = questions.iter().zip(replies);
@@ -161,9 +165,10 @@ async fn handshake(
 ) -> Result<Option<Duration>, String> {
     let mut rtt = None;
     if let Some(address) = address.filter(|_| way == Way::Alone) {
+        let target = route.nat64().target(address).await;
         let began = Instant::now();
         // A connection of its own: nothing is said on it.
-        TcpStream::connect(address)
+        TcpStream::connect(target)
             .await
             .map_err(|error| Untrusted::of_error(&error).to_string())?;
         rtt = Some(began.elapsed());
@@ -285,13 +290,13 @@ mod tests {
         let server = server.await.unwrap();
         let (dead, live) = (BlackHole::open().await, server.addresses()[0]);
         let addresses = [dead.address, live];
-        let (at, reply) = udp(&addresses, true).await.unwrap();
+        let (at, reply) = udp(&addresses, true, &Nat64::default()).await.unwrap();
         assert_eq!((at, reply.is_some()), (live, true));
         let route = TcpRoute::new(&server.url());
         let over_tcp = tcp(&route, &addresses).await;
         assert!(over_tcp.alone.answers, "{over_tcp:?}");
         // Where none answers that is told of the first.
-        let nobody = udp(&addresses[..1], true).await;
+        let nobody = udp(&addresses[..1], true, &Nat64::default()).await;
         assert_eq!(nobody, Some((dead.address, None)));
     }
 }
