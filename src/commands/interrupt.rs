@@ -60,7 +60,7 @@ impl Interrupt {
 struct Signals {
     /// None where it was ignored when the program started.
     #[cfg(unix)]
-    signals: [Option<tokio::signal::unix::Signal>; 3],
+    signals: Vec<tokio::signal::unix::Signal>,
     #[cfg(windows)]
     keyboard: (
         tokio::signal::windows::CtrlC,
@@ -87,11 +87,18 @@ impl Signals {
     #[cfg(unix)]
     fn catch() -> std::io::Result<Self> {
         use rustix::process::Signal;
-        let signals = [
-            unless_ignored(Signal::INT)?,
-            unless_ignored(Signal::TERM)?,
-            unless_ignored(Signal::HUP)?,
-        ];
+        let mut signals = Vec::new();
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            signals.extend(unless_ignored(signal)?);
+        }
+        // The system ends any other process on these, and drops them for the first of a container, which a STOPSIGNAL
+        // is sent to. Not SIGWINCH, Apache's: `docker run` without `-t` passes it on whenever the window changes its
+        // size.
+        if std::process::id() == 1 {
+            for signal in [Signal::QUIT, Signal::USR1, Signal::USR2] {
+                signals.extend(unless_ignored(signal)?);
+            }
+        }
         Ok(Self { signals })
     }
 
@@ -107,12 +114,14 @@ impl Signals {
     /// Waits for one of them.
     #[cfg(unix)]
     async fn wait(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
-        tokio::select! {
-            () = received(interrupt) => {}
-            () = received(terminate) => {}
-            () = received(hangup) => {}
-        }
+        std::future::poll_fn(|context| {
+            let mut signals = self.signals.iter_mut();
+            match signals.any(|signal| signal.poll_recv(context).is_ready()) {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Waits for one of them.

@@ -1,6 +1,6 @@
 //! Signals that are passed on to the COMMAND.
 //!
-//! A terminal sends ^C and ^\ to every process of the group that it has in the foreground, so to the COMMAND itself
+//! A terminal sends ^C, ^\ and its new size to every process of the group that it has in the foreground, so to the COMMAND itself
 //! too; whoever else sends a signal sends it to p2pdbg alone. The kernel tells the two apart, for each signal.
 
 use std::io;
@@ -17,14 +17,14 @@ use super::interrupt::{is_ignored, received, unless_ignored};
 /// Those that no terminal sends to a COMMAND which goes on.
 const BY_OTHERS: [Signal; 4] = [Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2];
 
-/// Those that a terminal sends on a key.
-const BY_KEYS: [Signal; 2] = [Signal::INT, Signal::QUIT];
+/// Those that a terminal sends, on a key or when it is given another size; the last is also how Apache is told to stop.
+const BY_TERMINAL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::WINCH];
 
 /// The signals that were sent to p2pdbg and are meant for the COMMAND.
 pub(super) struct Signals {
     /// None of one that is ignored: then it is so for the COMMAND too.
     by_others: [Option<unix::Signal>; BY_OTHERS.len()],
-    by_keys: ByKeys,
+    by_terminal: ByTerminal,
 }
 
 impl Signals {
@@ -36,7 +36,7 @@ impl Signals {
         }
         Ok(Self {
             by_others,
-            by_keys: ByKeys::catch()?,
+            by_terminal: ByTerminal::catch()?,
         })
     }
 
@@ -44,10 +44,10 @@ impl Signals {
     pub(super) async fn next(&mut self, pid: Option<u32>) -> Signal {
         loop {
             let [terminate, hangup, user1, user2] = &mut self.by_others;
-            // In the order in which they are asked for here: what came by a key is not overtaken.
+            // In the order in which they are asked for here: what came by a terminal is not overtaken.
             let which = tokio::select! {
                 biased;
-                (signal, is_from_terminal) = self.by_keys.next() => {
+                (signal, is_from_terminal) = self.by_terminal.next() => {
                     if is_from_terminal && pid.is_some_and(is_in_own_group) {
                         continue;
                     }
@@ -79,13 +79,15 @@ fn of(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-/// The signals of keys, with who sent each: `tokio` does not tell.
-struct ByKeys(SignalDelivery<UnixStream, WithOrigin>);
+/// The signals of terminals, with who sent each: `tokio` does not tell.
+struct ByTerminal(SignalDelivery<UnixStream, WithOrigin>);
 
-impl ByKeys {
+impl ByTerminal {
     fn catch() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        let caught = BY_KEYS.into_iter().filter(|signal| !is_ignored(*signal));
+        let caught = BY_TERMINAL
+            .into_iter()
+            .filter(|signal| !is_ignored(*signal));
         let caught = caught.map(Signal::as_raw);
         SignalDelivery::with_pipe(read, write, WithOrigin::default(), caught).map(Self)
     }
@@ -94,7 +96,7 @@ impl ByKeys {
     async fn next(&mut self) -> (Signal, bool) {
         loop {
             if let Some(origin) = self.0.pending().next() {
-                let mut signals = BY_KEYS.into_iter();
+                let mut signals = BY_TERMINAL.into_iter();
                 if let Some(signal) = signals.find(|signal| signal.as_raw() == origin.signal) {
                     return (signal, is_from_terminal(&origin));
                 }

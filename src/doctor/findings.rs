@@ -250,6 +250,8 @@ pub struct Ipv6 {
     /// Whether the address that it saw is this host's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untranslated: Option<bool>,
+    /// Whether IPv4 is reached over it, through a NAT64: this host has no IPv4 of its own.
+    pub nat64: bool,
 }
 
 /// The largest packet that reaches the rendezvous unfragmented.

@@ -92,7 +92,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
         nat: answers.nat,
         direct_tcp,
         lifetime,
-        ipv6: ipv6(answers.v6),
+        ipv6: ipv6(answers.v6, target.nat64.is_used()),
         path_mtu: answers.path_mtu,
         gateway,
         proxy: target.route.as_ref().and_then(local::proxy),
@@ -120,7 +120,7 @@ async fn lifetime(server: SocketAddr, progress: impl Fn(Progress)) -> Option<Lif
     }
 }
 
-fn ipv6(v6: Asked) -> Ipv6 {
+fn ipv6(v6: Asked, nat64: bool) -> Ipv6 {
     let address = local::global_v6();
     let seen = match &v6 {
         Some((_, Some(reply))) => reply.mapped,
@@ -133,6 +133,7 @@ fn ipv6(v6: Asked) -> Ipv6 {
             let mut local = local_addresses(true, &[]).into_iter();
             local.any(|local| local.ip == seen.ip())
         }),
+        nat64,
     }
 }
 

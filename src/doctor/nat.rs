@@ -9,7 +9,7 @@ use std::{
 };
 
 use p2pdbg_nat::{Class, Filtering, Mapping, NatReport};
-use p2pdbg_net::route;
+use p2pdbg_net::{nat64::Nat64, route};
 use p2pdbg_proto::address;
 use p2pdbg_punch::{
     LocalAddress,
@@ -29,21 +29,24 @@ const HAIRPIN: Duration = Duration::from_millis(700);
 
 /// What the servers saw of one socket of this host's, in the order in which they were asked. `servers` answer STUN over
 /// IPv4, the rendezvous' main port first, then its alternative, then others.
-pub(super) async fn views(servers: &[SocketAddr]) -> Vec<Seen> {
+pub(super) async fn views(servers: &[SocketAddr], nat64: &Nat64) -> Vec<Seen> {
     let servers: Vec<SocketAddr> = servers.iter().take(SERVERS).copied().collect();
-    seen_by(0, &servers).await.unwrap_or_default()
+    seen_by(0, &servers, nat64).await.unwrap_or_default()
 }
 
 /// Looks at everything but the lifetime, by servers that saw this host as it is seen.
-pub(super) async fn examine(views: &[Seen], local: &[LocalAddress]) -> Option<Nat> {
+pub(super) async fn examine(views: &[Seen], local: &[LocalAddress], nat64: &Nat64) -> Option<Nat> {
     let honest: Vec<Seen> = views
         .iter()
         .filter(|s| !s.is_poor_view())
         .copied()
         .collect();
     let main = honest.iter().find(|seen| seen.mapped.is_some())?.server;
-    let (fresh, filtering, hairpin) =
-        tokio::join!(fresh_views(&honest), filtering(main), hairpin(main));
+    let (fresh, filtering, hairpin) = tokio::join!(
+        fresh_views(&honest, nat64),
+        filtering(main, nat64),
+        hairpin(main, nat64)
+    );
     let survey = Survey {
         main: honest,
         fresh,
@@ -81,20 +84,20 @@ struct Survey {
 }
 
 /// What servers saw of fresh sockets.
-async fn fresh_views(honest: &[Seen]) -> Vec<Seen> {
+async fn fresh_views(honest: &[Seen], nat64: &Nat64) -> Vec<Seen> {
     // Two that answer, at one address if possible, as the engine does.
     let answering = honest.iter().filter(|seen| seen.mapped.is_some());
     let two: Vec<SocketAddr> = answering.map(|seen| seen.server).take(2).collect();
     let mut fresh = Vec::new();
     // One after the other: the order of the mappings is what a sequence shows in.
     for socket in 1..=FRESH_SOCKETS {
-        fresh.extend(seen_by(socket, &two).await.into_iter().flatten());
+        fresh.extend(seen_by(socket, &two, nat64).await.into_iter().flatten());
     }
     fresh
 }
 
-async fn seen_by(socket: u32, servers: &[SocketAddr]) -> Option<Vec<Seen>> {
-    let client = StunClient::open(*servers.first()?).ok()?;
+async fn seen_by(socket: u32, servers: &[SocketAddr], nat64: &Nat64) -> Option<Vec<Seen>> {
+    let client = StunClient::open_through(nat64, *servers.first()?).ok()?;
     let questions: Vec<_> = servers.iter().map(|s| (*s, Question::default())).collect();
     let began = std::time::Instant::now();
     let replies = client.ask_all(&questions, PATIENCE).await;
@@ -129,10 +132,10 @@ fn is_certain(main: &[Seen], report: &NatReport) -> bool {
 }
 
 /// Who gets through to a socket that has sent to one server alone, and whether that is certain.
-async fn filtering(main: SocketAddr) -> (Option<Filtering>, bool) {
+async fn filtering(main: SocketAddr, nat64: &Nat64) -> (Option<Filtering>, bool) {
     let (both, port) = tokio::join!(
-        answered_from(main, (true, true)),
-        answered_from(main, (false, true))
+        answered_from(main, (true, true), nat64),
+        answered_from(main, (false, true), nat64)
     );
     match (both, port) {
         (Heard::Yes, _) => (Some(Filtering::EndpointIndependent), true),
@@ -153,8 +156,8 @@ enum Heard {
 }
 
 /// Whether an answer from elsewhere reaches a socket of its own, which has sent to `main` alone.
-async fn answered_from(main: SocketAddr, change: (bool, bool)) -> Heard {
-    let Ok(client) = StunClient::open(main) else {
+async fn answered_from(main: SocketAddr, change: (bool, bool), nat64: &Nat64) -> Heard {
+    let Ok(client) = StunClient::open_through(nat64, main) else {
         return Heard::Impossible;
     };
     let plain = client.ask(main, Question::default()).await;
@@ -174,8 +177,11 @@ async fn answered_from(main: SocketAddr, change: (bool, bool)) -> Heard {
 }
 
 /// Whether a datagram from inside to a mapping of this host's comes back in; none if there is no mapping to try.
-async fn hairpin(main: SocketAddr) -> Option<bool> {
-    let (target, sender) = (StunClient::open(main).ok()?, StunClient::open(main).ok()?);
+async fn hairpin(main: SocketAddr, nat64: &Nat64) -> Option<bool> {
+    let (target, sender) = (
+        StunClient::open_through(nat64, main).ok()?,
+        StunClient::open_through(nat64, main).ok()?,
+    );
     let mapped = target.ask(main, Question::default()).await?.mapped?;
     // So that the sender has a mapping too, as a peer's socket has.
     sender.ask(main, Question::default()).await?;

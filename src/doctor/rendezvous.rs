@@ -6,14 +6,16 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
-use p2pdbg_net::changes::Changes;
+use p2pdbg_net::{changes::Changes, nat64::Nat64};
 use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
-use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkError, LinkEvent, TcpRoute, Transports, Way};
-use tokio::net::TcpStream;
+use p2pdbg_rendezvous_client::{
+    Link, LinkConfig, LinkError, LinkEvent, STAGGER, TcpRoute, Transports, Way,
+};
+use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{
     findings::{Control, Probe},
-    stun_client::{Question, Reply, StunClient},
+    stun_client::{PATIENCE, Question, Reply, StunClient},
 };
 
 /// How long the control connection may take.
@@ -52,23 +54,34 @@ pub(super) async fn look_up(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, Fail
     }
 }
 
-/// The first of the addresses of a family, and what it says to STUN at its quickest.
-pub(super) async fn udp(addresses: &[SocketAddr], v4: bool) -> Option<(SocketAddr, Option<Reply>)> {
-    let mut of_family = addresses.iter().filter(|address| address.is_ipv4() == v4);
-    let server = *of_family.next()?;
-    let client = StunClient::open(server).ok()?;
-    let mut best: Option<Reply> = None;
-    for _ in 0..LOOKS {
+/// The first of the addresses of a family that answers STUN, or the first of all if none does, and what it says at its
+/// quickest.
+pub(super) async fn udp(
+    addresses: &[SocketAddr],
+    v4: bool,
+    nat64: &Nat64,
+) -> Option<(SocketAddr, Option<Reply>)> {
+    let of_family = addresses.iter().filter(|address| address.is_ipv4() == v4);
+    let questions: Vec<_> = of_family.map(|at| (*at, Question::default())).collect();
+    let (first, _) = *questions.first()?;
+    let client = StunClient::open_through(nat64, first).ok()?;
+    let usable = |reply: Option<Reply>| reply.filter(|reply| reply.mapped.is_some());
+    let replies = client.ask_all(&questions, PATIENCE).await;
+    let mut answers = questions.iter().zip(replies);
+    let answer = answers.find_map(|((server, _), reply)| Some((*server, usable(reply)?)));
+    let Some((server, mut best)) = answer else {
+        return Some((first, None));
+    };
+    for _ in 1..LOOKS {
         let reply = client.ask(server, Question::default()).await;
-        let Some(reply) = reply.filter(|reply| reply.mapped.is_some()) else {
+        let Some(reply) = usable(reply) else {
             break;
         };
-        best = match best {
-            Some(best) if best.rtt <= reply.rtt => Some(best),
-            _ => Some(reply),
-        };
+        if reply.rtt < best.rtt {
+            best = reply;
+        }
     }
-    Some((server, best))
+    Some((server, Some(best)))
 }
 
 pub(super) fn udp_probe(answers: &[&Option<(SocketAddr, Option<Reply>)>]) -> Probe {
@@ -104,32 +117,42 @@ pub(super) async fn tcp(route: &TcpRoute, addresses: &[SocketAddr]) -> OverTcp {
     OverTcp { alone, web }
 }
 
+/// Tries all places side by side, each a little later than the one before, as sessions do: what is wrong with one of
+/// them says nothing of the network.
 async fn by(way: Way, route: &TcpRoute, addresses: &[SocketAddr]) -> Probe {
-    let through_proxy = route.has_proxy().then_some(None);
-    let places = addresses.iter().copied().map(Some);
-    let places: Vec<_> = match through_proxy {
-        Some(proxy) => vec![proxy],
-        None => places.collect(),
+    let places: Vec<Option<SocketAddr>> = match route.has_proxy() {
+        true => vec![None],
+        false => addresses.iter().copied().map(Some).collect(),
     };
+    let mut attempts = JoinSet::new();
+    let mut later = Duration::ZERO;
+    for place in places {
+        let route = route.clone();
+        attempts.spawn(async move {
+            tokio::time::sleep(later).await;
+            handshake(way, &route, place).await
+        });
+        later += STAGGER;
+    }
+    let mut why = None;
     let attempt = async {
-        let mut why = "no answer".to_owned();
-        for place in places {
-            match handshake(way, route, place).await {
-                Ok(rtt) => return Ok(rtt),
-                Err(error) => why = error,
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                Ok(Ok(rtt)) => return Some(rtt),
+                Ok(Err(error)) => why = Some(error),
+                Err(_) => {}
             }
         }
-        Err(why)
+        None
     };
-    let result = tokio::time::timeout(TCP, attempt).await;
-    let (rtt, why) = match result.unwrap_or_else(|_| Err("no answer".to_owned())) {
-        Ok(rtt) => (Some(rtt), None),
-        Err(why) => (None, Some(why)),
-    };
+    let reached = tokio::time::timeout(TCP, attempt).await.ok().flatten();
     Probe {
-        answers: why.is_none(),
-        rtt_ms: rtt.flatten().map(milliseconds),
-        why,
+        answers: reached.is_some(),
+        rtt_ms: reached.flatten().map(milliseconds),
+        why: match reached {
+            Some(_) => None,
+            None => Some(why.unwrap_or_else(|| "no answer".to_owned())),
+        },
     }
 }
 
@@ -142,9 +165,10 @@ async fn handshake(
 ) -> Result<Option<Duration>, String> {
     let mut rtt = None;
     if let Some(address) = address.filter(|_| way == Way::Alone) {
+        let target = route.nat64().target(address).await;
         let began = Instant::now();
         // A connection of its own: nothing is said on it.
-        TcpStream::connect(address)
+        TcpStream::connect(target)
             .await
             .map_err(|error| Untrusted::of_error(&error).to_string())?;
         rtt = Some(began.elapsed());
@@ -215,4 +239,64 @@ pub(super) async fn control(url: &RendezvousUrl, route: &TcpRoute) -> Welcome {
 /// With a precision that means something.
 pub(super) fn milliseconds(rtt: Duration) -> f64 {
     (rtt.as_secs_f64() * 1e5).round() / 1e2
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use p2pdbg_rendezvous::{Server, ServerConfig};
+    use tokio::net::{TcpListener, TcpSocket, UdpSocket};
+
+    use super::*;
+
+    /// A port that takes no connection and refuses none, with what fills its queue, and no STUN.
+    struct BlackHole {
+        address: SocketAddr,
+        _listener: TcpListener,
+        _queued: [TcpStream; 2],
+        _udp: UdpSocket,
+    }
+
+    impl BlackHole {
+        async fn open() -> Self {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            // One more than it is told.
+            let listener = socket.listen(1).unwrap();
+            let address = listener.local_addr().unwrap();
+            Self {
+                address,
+                _listener: listener,
+                _queued: [
+                    TcpStream::connect(address).await.unwrap(),
+                    TcpStream::connect(address).await.unwrap(),
+                ],
+                _udp: UdpSocket::bind(address).await.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn rendezvous_whose_first_address_is_dead_answers_at_the_second() {
+        let state = tempfile::tempdir().unwrap();
+        let server = Server::start(ServerConfig {
+            bind: vec!["127.0.0.1:0".parse().unwrap()],
+            alt_port: 0,
+            state: Some(state.path().join("state")),
+            open: true,
+            ..ServerConfig::default()
+        });
+        let server = server.await.unwrap();
+        let (dead, live) = (BlackHole::open().await, server.addresses()[0]);
+        let addresses = [dead.address, live];
+        let (at, reply) = udp(&addresses, true, &Nat64::default()).await.unwrap();
+        assert_eq!((at, reply.is_some()), (live, true));
+        let route = TcpRoute::new(&server.url());
+        let over_tcp = tcp(&route, &addresses).await;
+        assert!(over_tcp.alone.answers, "{over_tcp:?}");
+        // Where none answers that is told of the first.
+        let nobody = udp(&addresses[..1], true, &Nat64::default()).await;
+        assert_eq!(nobody, Some((dead.address, None)));
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use p2pdbg_base::Failure;
+use p2pdbg_net::nat64::Nat64;
 use p2pdbg_proto::url::RendezvousUrl;
 use p2pdbg_rendezvous_client::TcpRoute;
 use tokio::task::JoinSet;
@@ -24,7 +25,7 @@ pub(super) struct Chosen {
 
 /// Asks all hosts of a URL at once, and takes the first that answers over UDP, else the first that does over TCP, or
 /// else the first.
-pub(super) async fn choose(url: &RendezvousUrl) -> Chosen {
+pub(super) async fn choose(url: &RendezvousUrl, nat64: &Nat64) -> Chosen {
     let hosts = url.hosts();
     if hosts.len() == 1 {
         return Chosen {
@@ -35,12 +36,14 @@ pub(super) async fn choose(url: &RendezvousUrl) -> Chosen {
     }
     let mut asked = JoinSet::new();
     for (index, host) in hosts.iter().enumerate() {
-        let url = url.at(host);
+        let (url, nat64) = (url.at(host), nat64.clone());
         asked.spawn(async move {
             let addresses = rendezvous::look_up(&url).await;
             let found = addresses.as_deref().unwrap_or_default();
-            let (v4, v6) =
-                tokio::join!(rendezvous::udp(found, true), rendezvous::udp(found, false));
+            let (v4, v6) = tokio::join!(
+                rendezvous::udp(found, true, &nat64),
+                rendezvous::udp(found, false, &nat64)
+            );
             let mut udp = rendezvous::udp_probe(&[&v4, &v6]);
             if let Err(failure) = &addresses {
                 udp.why = Some(failure.message.clone());
@@ -146,14 +149,14 @@ mod tests {
         });
         let print = server.url().fingerprint.unwrap();
         let url = format!("p2pdbg://{},{at}#{print}", nobody());
-        let chosen = choose(&url.parse().unwrap()).await;
+        let chosen = choose(&url.parse().unwrap(), &Nat64::default()).await;
         assert_eq!(chosen.url.authority(), at.to_string());
         let tcp = |host: &OneHost| host.tcp.as_ref().map(|probe| probe.answers);
         let answers: Vec<_> = chosen.hosts.iter().map(tcp).collect();
         assert_eq!(answers, [Some(false), Some(true)]);
 
         let url = format!("p2pdbg://{},{at},{behind}#{print}", nobody());
-        let chosen = choose(&url.parse().unwrap()).await;
+        let chosen = choose(&url.parse().unwrap(), &Nat64::default()).await;
         assert_eq!(chosen.url.authority(), behind.to_string(), "UDP first");
         assert!(chosen.hosts.iter().all(|host| host.tcp.is_none()));
     }

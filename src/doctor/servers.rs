@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use p2pdbg_base::Failure;
 use p2pdbg_net::{
     interfaces::local_addresses,
+    nat64::Nat64,
     stun_servers::{self, StunServer},
 };
 use p2pdbg_proto::url::{DEFAULT_ALT_PORT, RendezvousUrl};
@@ -33,14 +34,19 @@ pub(super) struct Target {
     /// How it is reached over TCP.
     pub(super) route: Option<TcpRoute>,
     addresses: Vec<SocketAddr>,
+    /// How it and other servers with IPv4 alone are reached, where this host has none.
+    pub(super) nat64: Nat64,
     /// Why it has no addresses.
     pub(super) unresolved: Option<Failure>,
 }
 
 impl Target {
     pub(super) async fn look_up(url: Option<&RendezvousUrl>) -> Self {
+        let nat64 = Nat64::default();
+        nat64.look_again().await;
         let Some(url) = url else {
             return Self {
+                nat64,
                 url: None,
                 hosts: Vec::new(),
                 route: None,
@@ -52,7 +58,7 @@ impl Target {
             url,
             addresses,
             hosts,
-        } = rendezvous_hosts::choose(url).await;
+        } = rendezvous_hosts::choose(url, &nat64).await;
         let (addresses, unresolved) = match addresses {
             Ok(addresses) => (addresses, None),
             Err(failure) => (Vec::new(), Some(failure)),
@@ -62,6 +68,7 @@ impl Target {
             url: Some(url),
             hosts,
             addresses,
+            nat64,
             unresolved,
         }
     }
@@ -110,14 +117,16 @@ impl Answers {
     ) -> Self {
         let (welcome, v4, v6, further) = tokio::join!(
             target.welcome(),
-            rendezvous::udp(&target.addresses, true),
-            rendezvous::udp(&target.addresses, false),
+            rendezvous::udp(&target.addresses, true, &target.nat64),
+            rendezvous::udp(&target.addresses, false, &target.nat64),
             further(stun)
         );
         progress(Progress::Measuring);
         let servers = servers(v4.as_ref(), welcome.as_ref(), &further);
         let answers = |asked: &&(SocketAddr, Option<Reply>)| asked.1.is_some();
-        let measured = v4.as_ref().or(v6.as_ref()).filter(answers);
+        // A NAT64 makes other lengths of what goes through it.
+        let plain_v4 = v4.as_ref().filter(|_| !target.nat64.is_used());
+        let measured = plain_v4.or(v6.as_ref()).filter(answers);
         let mtu = async {
             match measured {
                 Some((server, _)) => mtu::measure(*server).await,
@@ -125,8 +134,9 @@ impl Answers {
             }
         };
         let network = async {
-            let views = nat::views(&servers).await;
-            let nat = nat::examine(&views, &local_addresses(true, &[])).await;
+            let local = local_addresses(true, &[]);
+            let views = nat::views(&servers, &target.nat64).await;
+            let nat = nat::examine(&views, &local, &target.nat64).await;
             (views, nat)
         };
         let ((views, nat), path_mtu) = tokio::join!(network, mtu);

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_net::route;
+use p2pdbg_net::{nat64::Nat64, route};
 use p2pdbg_proto::address::canonical;
 use p2pdbg_punch::candidate;
 use p2pdbg_stun::{Attribute, Class, Encoder, Fingerprint, Message, TransactionId};
@@ -59,6 +59,8 @@ pub(super) struct Reply {
 pub(super) struct StunClient {
     socket: UdpSocket,
     port: u16,
+    /// How servers with IPv4 alone are reached, where this host has none.
+    nat64: Nat64,
 }
 
 /// A question that is sent again until it is answered.
@@ -79,6 +81,17 @@ impl StunClient {
         Self::of(route::socket_for(server)?)
     }
 
+    /// The same for a server that is reached through a NAT64, if one is used: it is known by its IPv4 address all the
+    /// same, also as the origin of what it answers.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn open_through(nat64: &Nat64, server: SocketAddr) -> io::Result<Self> {
+        let nat64 = nat64.clone();
+        let client = Self::open(translated(&nat64, server))?;
+        Ok(Self { nat64, ..client })
+    }
+
     /// Takes a socket that is bound.
     ///
     /// # Errors
@@ -87,7 +100,11 @@ impl StunClient {
         socket.set_nonblocking(true)?;
         let socket = UdpSocket::from_std(socket)?;
         let port = socket.local_addr()?.port();
-        Ok(Self { socket, port })
+        Ok(Self {
+            socket,
+            port,
+            nat64: Nat64::default(),
+        })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -164,13 +181,13 @@ impl StunClient {
             let now = Instant::now();
             open.asked.get_or_insert(now);
             open.sent.push((id, now));
-            // What cannot be sent is not answered either.
-            let _ = self.socket.send_to(&bytes, open.server).await;
+            self.send(open.server, &bytes).await;
         }
     }
 
     /// Sends one datagram; what cannot be sent is lost.
     pub(super) async fn send(&self, to: SocketAddr, bytes: &[u8]) {
+        let to = translated(&self.nat64, to);
         let _ = self.socket.send_to(bytes, to).await;
     }
 
@@ -178,13 +195,24 @@ impl StunClient {
     pub(super) async fn receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
         let mut buffer = vec![0; 2048];
         match self.socket.recv_from(&mut buffer).await {
-            Ok((length, from)) => Some((buffer[..length].to_vec(), canonical(from))),
+            Ok((length, from)) => {
+                let from = self.nat64.translate_back(from).unwrap_or(canonical(from));
+                Some((buffer[..length].to_vec(), from))
+            }
             Err(_) => {
                 // An ICMP error that belongs to an earlier datagram; rarely more than one.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 None
             }
         }
+    }
+}
+
+/// Where a datagram is sent that is for `to`.
+fn translated(nat64: &Nat64, to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(v4) => nat64.translate(v4).unwrap_or(to),
+        SocketAddr::V6(_) => to,
     }
 }
 

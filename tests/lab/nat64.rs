@@ -308,6 +308,36 @@ fn a_session_goes_direct_again_when_its_host_loses_ipv4_and_when_it_is_back() {
     });
 }
 
+/// What `doctor` finds at the IDE's host.
+fn examined(rig: &Rig) -> serde_json::Value {
+    let setting = setting(&rig.lab);
+    let home = Home::new();
+    let mut command = rig.lab.ide.command(env!("CARGO_BIN_EXE_p2pdbg"));
+    home.settle(&mut command);
+    command.env("P2PDBG_RENDEZVOUS", setting.rendezvous.url().to_string());
+    let output = command.args(["doctor", "--json"]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn doctor_reaches_a_rendezvous_with_ipv4_alone_from_a_host_with_ipv6_alone() {
+    let Some(rig) = Rig::new("n64-doctor") else {
+        return;
+    };
+    assert_eq!(examined(&rig)["ipv6"]["nat64"], false);
+    let rig = rig.without_ipv4();
+    let found = examined(&rig);
+    assert_eq!(found["ipv6"]["nat64"], true, "{found}");
+    assert_eq!(found["udp"], true, "{found}");
+    for by in ["udp", "tcp"] {
+        let probe = &found["rendezvous"][by];
+        assert_eq!(probe["answers"], true, "{found}");
+        assert!(probe["rtt_ms"].is_number(), "{found}");
+    }
+    let external = rig.lab.nat_a.external_ip().to_string();
+    assert_eq!(found["nat"]["external"], serde_json::json!([external]));
+}
+
 #[test]
 fn a_host_with_ipv4_translates_nothing() {
     let Some(rig) = Rig::new("n64-dual") else {

@@ -5,6 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use p2pdbg_base::ErrorCode;
 use p2pdbg_events::WaitingFor;
 use rustix::process::Signal;
+#[cfg(target_os = "linux")]
+use rustix::process::{Pid, kill_process};
 
 #[cfg(target_os = "linux")]
 use p2pdbg_natlab::Lab;
@@ -93,6 +95,7 @@ fn signals_reach_the_command_and_p2pdbg_stays_until_it_has_ended() {
     let script = r#"
         trap 'echo got USR1' USR1
         trap 'echo got HUP' HUP
+        trap 'echo got WINCH' WINCH
         trap 'echo got INT' INT
         trap 'echo got TERM; exit 9' TERM
         echo ready
@@ -103,6 +106,7 @@ fn signals_reach_the_command_and_p2pdbg_stays_until_it_has_ended() {
     for (signal, line) in [
         (Signal::USR1, "got USR1"),
         (Signal::HUP, "got HUP"),
+        (Signal::WINCH, "got WINCH"),
         (Signal::INT, "got INT"),
     ] {
         connector.signal(signal);
@@ -242,6 +246,34 @@ const ORPHAN: &str = "
     while zombies; do sleep 0.02; done
     exit 6";
 
+/// The first process of a peer's container, as it is known outside.
+#[cfg(target_os = "linux")]
+fn first_of(peer: &Peer) -> Pid {
+    let children = format!("/proc/{0}/task/{0}/children", peer.id());
+    let first = fs::read_to_string(children).unwrap();
+    Pid::from_raw(first.trim().parse().unwrap()).unwrap()
+}
+
+/// The system ends no first process by itself: a STOPSIGNAL would be waited for in vain.
+#[cfg(target_os = "linux")]
+#[test]
+fn first_process_of_a_container_ends_on_its_stop_signal_before_the_command_runs() {
+    if Lab::new_or_skip("stopsignal").is_none() {
+        return;
+    }
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    for signal in [Signal::QUIT, Signal::USR1, Signal::USR2] {
+        let (listener, connector) = runs(&setting, &["-L", &forward], "echo it ran");
+        listener.signal(Signal::STOP);
+        let mut connector = connector.first_process().start();
+        connector.waiting(WaitingFor::Peer);
+        kill_process(first_of(&connector), signal).unwrap();
+        assert_eq!(connector.exit_status(), 130, "{signal:?}");
+        assert!(!connector.stdout().contains(&"it ran".to_owned()));
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn orphans_are_reaped_by_a_connect_that_is_the_first_process_of_a_container() {
@@ -258,18 +290,10 @@ fn orphans_are_reaped_by_a_connect_that_is_the_first_process_of_a_container() {
     let connector = setting.connector_with(&listener.code());
     let connector = connector.first_process().start();
     connector.paired();
-    let children = format!("/proc/{0}/task/{0}/children", connector.id());
-    let first = fs::read_to_string(children).unwrap();
+    let first = first_of(&connector).as_raw_pid().to_string();
     let mut entered = std::process::Command::new("nsenter");
     entered.args([
-        "--target",
-        first.trim(),
-        "--pid",
-        "--mount",
-        "--",
-        "sh",
-        "-c",
-        ORPHAN,
+        "--target", &first, "--pid", "--mount", "--", "sh", "-c", ORPHAN,
     ]);
     assert_eq!(entered.status().unwrap().code(), Some(6));
 }

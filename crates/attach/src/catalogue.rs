@@ -61,7 +61,7 @@ fn tool_for(name: &str, executable: &Path) -> Tool {
     // What is for uWSGI is said when debugpy is to attach: gdb is seldom meant.
     if is_python(name) || name.starts_with("uwsgi") {
         Tool::Debugpy
-    } else if matches!(name, "node" | "nodejs") {
+    } else if is_node(name) {
         Tool::Node
     } else if name == "java" {
         Tool::Jdwp
@@ -70,6 +70,14 @@ fn tool_for(name: &str, executable: &Path) -> Tool {
     } else {
         Tool::Gdbserver
     }
+}
+
+/// Whether an executable file is node's by its name: Fedora's `/usr/bin/node` leads to one with its version, `node-22`.
+fn is_node(name: &str) -> bool {
+    let is_version = |version: &str| {
+        !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    };
+    matches!(name, "node" | "nodejs") || name.strip_prefix("node-").is_some_and(is_version)
 }
 
 /// Whether a process is a debugger's own, or p2pdbg.
@@ -156,6 +164,10 @@ mod tests {
             ("uwsgi", Tool::Debugpy),
             ("python-config", Tool::Gdbserver),
             ("node", Tool::Node),
+            ("nodejs", Tool::Node),
+            ("node-22", Tool::Node),
+            ("node-gyp", Tool::Gdbserver),
+            ("node-", Tool::Gdbserver),
             ("java", Tool::Jdwp),
             ("nginx", Tool::Gdbserver),
         ] {

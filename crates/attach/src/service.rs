@@ -8,6 +8,7 @@ use std::{
 
 use p2pdbg_base::Descriptors;
 use p2pdbg_forward::Within;
+#[cfg(target_os = "linux")]
 use p2pdbg_net::listening;
 use p2pdbg_proto::attach::{AttachMessage, MAX_COMMAND, Refusal, Tool, Wanted};
 use tokio::{
@@ -15,7 +16,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
 };
 
-use crate::{Attached, Consent, conversation::Conversation};
+use crate::{Attached, Consent, GoesOn, conversation::Conversation};
 
 /// Conversations that are answered at once.
 const CONVERSATIONS: usize = 4;
@@ -36,14 +37,17 @@ impl std::fmt::Debug for Programs {
     }
 }
 
+/// A debugger that has attached, by its process' number and start.
+type Name = (u32, u64, Tool);
+
 struct Shared {
     consent: Consent,
     descriptors: Descriptors,
     conversations: Semaphore,
     /// One debugger attaches at a time.
     attaching: Semaphore,
-    /// At which port the debugger awaits its IDE that has attached to a process, by its number and start.
-    attached: Mutex<HashMap<(u32, u64, Tool), u16>>,
+    /// At which port each awaits its IDE.
+    attached: Mutex<HashMap<Name, u16>>,
     /// What goes on for the debuggers that have attached; it ends with the session.
     running: Mutex<JoinSet<()>>,
     #[cfg(target_os = "linux")]
@@ -159,22 +163,39 @@ impl Programs {
         let _turn = self.0.attaching.acquire().await.ok();
         let name = (wanted.pid, wanted.started, wanted.tool);
         let known = lock(&self.0.attached).get(&name).copied();
-        if let Some(port) = known.filter(|port| listening::seen_on(*port)) {
+        if let Some(port) = known.filter(|port| awaits_its_ide(name, *port)) {
             return Ok(AttachMessage::Attached { port });
         }
         let (attached, goes_on) =
             crate::attach(&wanted, &self.0.consent, self.0.descriptors).await?;
-        if let Some(goes_on) = goes_on {
-            lock(&self.0.running).spawn(goes_on);
-        }
         let port = attached.port;
-        lock(&self.0.attached).insert(name, port);
+        self.0.remember(name, port, goes_on);
         (self.0.told)(attached);
         Ok(AttachMessage::Attached { port })
     }
 }
 
 impl Shared {
+    /// Keeps at which port a debugger has come to await its IDE: as long as it goes on, if it is a process of its own.
+    fn remember(self: &Arc<Self>, name: Name, port: u16, goes_on: Option<GoesOn>) {
+        lock(&self.attached).insert(name, port);
+        let Some(goes_on) = goes_on else {
+            return;
+        };
+        // What runs is to end with the session, and so does not hold it.
+        let shared = Arc::downgrade(self);
+        lock(&self.running).spawn(async move {
+            goes_on.await;
+            if let Some(shared) = shared.upgrade() {
+                let mut attached = lock(&shared.attached);
+                // It may have been attached to anew, at another port.
+                if attached.get(&name) == Some(&port) {
+                    attached.remove(&name);
+                }
+            }
+        });
+    }
+
     /// The processes to which debugpy has attached, by number and start.
     #[cfg(target_os = "linux")]
     fn roots(&self) -> Vec<(u32, u64)> {
@@ -184,6 +205,93 @@ impl Shared {
     }
 }
 
+/// Whether a debugger that has attached still awaits its IDE at this port, which may be another program's by now. One
+/// that is a process of its own is known for as long as that goes on.
+#[cfg(target_os = "linux")]
+fn awaits_its_ide((pid, started, tool): Name, port: u16) -> bool {
+    match tool {
+        Tool::Delve | Tool::Gdbserver => listening::seen_on(port),
+        Tool::Debugpy | Tool::Node | Tool::Jdwp => crate::process::find(pid)
+            .filter(|process| process.started() == Some(started))
+            .is_some_and(|process| {
+                let listening = crate::catalogue::Listening::now();
+                listening.port_of(&process, crate::preset(tool)) == Some(port)
+            }),
+    }
+}
+
+/// Nothing is attached to here.
+#[cfg(not(target_os = "linux"))]
+fn awaits_its_ide(_: Name, _: u16) -> bool {
+    false
+}
+
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{net::TcpListener, os::unix::process::CommandExt, process::Command};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{adapters::tests::end, process};
+
+    fn shared() -> Arc<Shared> {
+        let descriptors = Descriptors::take_all();
+        Programs::new(Consent::Refused, descriptors, |_| ()).0
+    }
+
+    fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[tokio::test]
+    async fn port_of_a_debugger_that_has_ended_is_forgotten_though_somebody_listens_there() {
+        let shared = shared();
+        // As the next program's debugger would, which got the same port.
+        let (_next, port) = listener();
+        let (ends, ended) = oneshot::channel::<()>();
+        let goes_on = Box::pin(async move {
+            let _ = ended.await;
+        });
+        let name = (613, 1, Tool::Delve);
+        shared.remember(name, port, Some(goes_on));
+        assert_eq!(lock(&shared.attached).get(&name), Some(&port));
+        assert!(awaits_its_ide(name, port));
+        drop(ends);
+        let mut running = std::mem::take(&mut *lock(&shared.running));
+        running.join_next().await.unwrap().unwrap();
+        assert_eq!(lock(&shared.attached).get(&name), None);
+    }
+
+    #[test]
+    fn port_is_a_debuggers_within_a_program_only_if_that_program_has_it() {
+        let (own, port) = listener();
+        let (_other, other_port) = listener();
+        let mut child = Command::new("sleep")
+            .arg0("java")
+            .arg("615")
+            .env(
+                "JAVA_TOOL_OPTIONS",
+                format!("-agentlib:jdwp=server=y,address={port},{other_port}"),
+            )
+            .stdin(std::os::fd::OwnedFd::from(own))
+            .spawn()
+            .unwrap();
+        while process::find(child.id()).unwrap().command_line() != ["java", "615"] {
+            std::thread::yield_now();
+        }
+        let started = process::find(child.id()).unwrap().started().unwrap();
+        let name = (child.id(), started, Tool::Jdwp);
+        let before = (child.id(), started - 1, Tool::Jdwp);
+        let said = [(name, port), (name, other_port), (before, port)]
+            .map(|(name, port)| awaits_its_ide(name, port));
+        end(&mut child);
+        assert_eq!(said, [true, false, false]);
+    }
 }

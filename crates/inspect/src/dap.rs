@@ -284,7 +284,7 @@ impl Dap {
 }
 
 /// The path mappings that the IDE tells its debugger, as they stand in the configuration that it starts: a list for
-/// debugpy and for delve, an object for others, or one pair.
+/// debugpy and for delve, an object for others, one pair, or rdbg's list of `THERE:HERE` with commas.
 fn on_mappings(message: &Message<'_>, knowledge: &mut Knowledge) {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -308,6 +308,7 @@ fn on_mappings(message: &Message<'_>, knowledge: &mut Knowledge) {
         substitute_path: Option<Pairs>,
         local_root: Option<String>,
         remote_root: Option<String>,
+        localfs_map: Option<String>,
     }
     let Some(arguments) = message.arguments::<Arguments>() else {
         return;
@@ -331,6 +332,13 @@ fn on_mappings(message: &Message<'_>, knowledge: &mut Knowledge) {
     }
     if let (Some(local), Some(remote)) = (arguments.local_root, arguments.remote_root) {
         files.on_mapping(&local, &remote);
+    }
+    let of_rdbg = arguments.localfs_map.unwrap_or_default();
+    let of_rdbg = of_rdbg
+        .split(',')
+        .filter_map(|pair| pair.trim().split_once(':'));
+    for (remote, local) in of_rdbg.take(MOST_LISTED) {
+        files.on_mapping(local, remote);
     }
 }
 

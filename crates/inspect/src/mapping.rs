@@ -50,7 +50,8 @@ pub(crate) struct Files {
     of_debuggee: Vec<String>,
     /// Those in which the IDE sets breakpoints.
     of_ide: Vec<String>,
-    /// What the IDE has told the debugger.
+    /// What the IDE has told the debugger. The debuggee's directory may be relative, to where the program was started,
+    /// and so its whole path is not known: `.` is what VS Code's template has.
     in_force: Vec<Mapping>,
     /// Missing files, whether they are by the debuggee's paths already, and whether each was told.
     missing: Vec<(String, bool, bool)>,
@@ -62,7 +63,7 @@ impl Files {
     /// The IDE has a mapping.
     pub(crate) fn on_mapping(&mut self, ide: &str, debuggee: &str) {
         let fits = ide.len().max(debuggee.len()) <= LONGEST && self.in_force.len() < MOST_MAPPINGS;
-        if fits && is_absolute(ide) && is_absolute(debuggee) {
+        if fits && is_absolute(ide) && !debuggee.is_empty() {
             self.in_force.push(Mapping {
                 ide: ide.to_owned(),
                 debuggee: debuggee.to_owned(),
@@ -82,8 +83,7 @@ impl Files {
         let new = !self.of_debuggee.iter().any(|known| known == path);
         let fits = path.len() <= LONGEST && self.of_debuggee.len() < MOST_FILES;
         // What a mapping covers is shown by the IDE's path.
-        let is_own = !self.in_force.iter().any(|m| below(path, &m.ide).is_some());
-        if new && fits && is_own && is_absolute(path) {
+        if new && fits && !self.is_covered(path) && is_absolute(path) {
             self.of_debuggee.push(path.to_owned());
         }
     }
@@ -111,8 +111,17 @@ impl Files {
                 .apply(path)
                 .is_some_and(|there| Some(&there) != tried.as_ref())
         };
-        let mapping = best(path, known).filter(leads_elsewhere);
-        let mapping = mapping.or_else(|| by_roots(path, roots?).filter(leads_elsewhere));
+        let by_file = || {
+            let found = best(path, known).filter(leads_elsewhere);
+            found.filter(|mapping| !self.is_within_one_tree(mapping, roots))
+        };
+        let by_roots = || {
+            // Where a relative one leads to is not known: most likely to the directory of the roots, and has failed.
+            let is_unknown = tried.as_ref().is_some_and(|there| !is_absolute(there));
+            let roots = roots.filter(|_| !is_unknown)?;
+            by_roots(path, roots).filter(leads_elsewhere)
+        };
+        let mapping = by_file().or_else(by_roots);
         if mapping.is_none() && known.is_empty() {
             // The debuggee has not said yet which files it has.
             return None;
@@ -129,20 +138,18 @@ impl Files {
 
     /// What is to be said of a stop in a file, if nothing maps it and it seems to be one of the IDE's.
     pub(crate) fn on_stop(&mut self, path: &str, roots: Option<&Mapping>) -> Option<Uncovered> {
-        let is_covered = self.of_ide.iter().any(|file| file == path)
-            || self
-                .in_force
-                .iter()
-                .any(|mapping| below(path, &mapping.ide).is_some());
+        let is_covered = self.of_ide.iter().any(|file| file == path) || self.is_covered(path);
         let is_told =
             self.uncovered.len() >= MOST_MISSING || self.uncovered.iter().any(|told| told == path);
         if is_covered || is_told || !is_absolute(path) || is_library(path) {
             return None;
         }
-        let by_file = best(path, &self.of_ide).map(|mapping| Mapping {
-            ide: mapping.debuggee,
-            debuggee: mapping.ide,
-        });
+        let by_file = best(path, &self.of_ide)
+            .filter(|mapping| !self.is_within_one_tree(mapping, roots))
+            .map(|mapping| Mapping {
+                ide: mapping.debuggee,
+                debuggee: mapping.ide,
+            });
         let by_roots = || {
             let roots = roots.filter(|roots| roots.ide != roots.debuggee)?;
             below(path, &roots.debuggee).map(|_| roots.clone())
@@ -156,17 +163,33 @@ impl Files {
         let here = back.apply(path).filter(|here| self.of_ide.contains(here));
         Some(Uncovered { here, mapping })
     }
+
+    /// Whether a path is below a directory that the IDE has mapped, and so one of the IDE's.
+    fn is_covered(&self, path: &str) -> bool {
+        let mut known = self.in_force.iter();
+        known.any(|mapping| below(path, &mapping.ide).is_some())
+    }
+
+    /// Whether both directories of what was found belong to the same sources. The files are two then that have one
+    /// name, as each application of Django's has its `models.py`, and not one file at two ends.
+    fn is_within_one_tree(&self, found: &Mapping, roots: Option<&Mapping>) -> bool {
+        let holds_both = |tree: &str| {
+            [&found.ide, &found.debuggee].iter().all(|directory| {
+                below(directory, tree).is_some() || directory.as_str() == without_separator(tree)
+            })
+        };
+        roots.is_some_and(|roots| holds_both(&roots.ide))
+            || self.in_force.iter().any(|mapping| holds_both(&mapping.ide))
+            || are_neighbours(&found.ide, &found.debuggee)
+    }
 }
 
 impl Mapping {
     /// The debuggee's path for one of the IDE's.
     fn apply(&self, path: &str) -> Option<String> {
         let below = below(path, &self.ide)?;
-        let separator = if self.debuggee.starts_with('/') {
-            '/'
-        } else {
-            '\\'
-        };
+        let is_windows = self.debuggee.contains('\\') || self.debuggee.get(1..2) == Some(":");
+        let separator = if is_windows { '\\' } else { '/' };
         let mut there = self.debuggee.trim_end_matches(['/', '\\']).to_owned();
         for part in components(below).filter(|part| !part.is_empty()) {
             there.push(separator);
@@ -178,8 +201,29 @@ impl Mapping {
 
 /// What of a path is below a directory.
 fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
-    let rest = path.strip_prefix(directory.trim_end_matches(['/', '\\']))?;
+    let rest = path.strip_prefix(without_separator(directory))?;
     rest.starts_with(['/', '\\']).then_some(rest)
+}
+
+fn without_separator(directory: &str) -> &str {
+    directory.trim_end_matches(['/', '\\'])
+}
+
+/// Whether two directories are as near to each other as those of one project: beside each other, one in the other, or
+/// in a directory that is more than a disk, a home or what holds the homes.
+fn are_neighbours(one: &str, other: &str) -> bool {
+    let parts = |path: &str| -> Vec<String> {
+        let parts = components(path).filter(|part| !part.is_empty() && !part.ends_with(':'));
+        parts.map(str::to_ascii_lowercase).collect()
+    };
+    let (one, other) = (parts(one), parts(other));
+    let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    let (left_of_one, left_of_other) = (one.len() - common, other.len() - common);
+    let is_near = left_of_one.min(left_of_other) == 0 || (left_of_one, left_of_other) == (1, 1);
+    let is_home = matches!(one.first().map(String::as_str), Some("home" | "users"));
+    // Two users may have the same project, each in a home of the same kind.
+    let least = if is_home { 2 } else { 1 };
+    common > least || (common == least && is_near)
 }
 
 fn is_absolute(path: &str) -> bool {
@@ -356,5 +400,66 @@ mod tests {
         assert_eq!(told.here.as_deref(), Some("/home/me/p/app.py"));
         assert_eq!(told.mapping.debuggee, "/srv/current");
         assert_eq!(files.on_stop("/srv/current/app.py", None), None);
+    }
+
+    const ROOTS: (&str, &str) = ("/home/me/p", "/srv/app");
+
+    fn of((ide, debuggee): (&str, &str)) -> Mapping {
+        let (ide, debuggee) = (ide.into(), debuggee.into());
+        Mapping { ide, debuggee }
+    }
+
+    #[test]
+    fn where_a_mapping_leads_to_a_relative_directory_its_files_are_covered() {
+        let roots = of(ROOTS);
+        let mut files = Files::default();
+        files.on_mapping("/home/me/p", ".");
+        files.on_ide_file("/home/me/p/users/models.py");
+        // The debugger names what is below it by the IDE's paths.
+        files.on_debuggee_file("/home/me/p/orders/models.py");
+        assert_eq!(files.on_stop("/home/me/p/orders/models.py", None), None);
+        assert_eq!(
+            files.on_stop("/home/me/p/orders/views.py", Some(&roots)),
+            None
+        );
+        // Its mapping is tried already, and has failed.
+        files.on_missing("/home/me/p/users/models.py", false);
+        assert_eq!(files.poll(Some(&roots)), None, "nothing is known yet");
+        files.on_debuggee_file("/srv/app/manage.py");
+        let told = files.poll(Some(&roots)).unwrap();
+        assert_eq!(told.mapping, None);
+        assert_eq!(told.tried.as_deref(), Some("./users/models.py"));
+    }
+
+    #[test]
+    fn two_files_of_one_name_in_the_same_sources_give_no_mapping() {
+        let stop = |breakpoint: &str, stop: &str, roots: Option<Mapping>| {
+            let mut files = Files::default();
+            files.on_ide_file(breakpoint);
+            files.on_stop(stop, roots.as_ref())
+        };
+        for (breakpoint, path) in [
+            ("/home/me/p/users/models.py", "/home/me/p/orders/models.py"),
+            ("/home/me/p/users/models.py", "/home/me/p/a/b/models.py"),
+            ("/app/users/models.py", "/app/orders/models.py"),
+            ("/app/models.py", "/app/orders/models.py"),
+            (r"C:\work\users\models.py", r"c:\work\orders\models.py"),
+        ] {
+            assert_eq!(stop(breakpoint, path, None), None, "{path}");
+            assert_eq!(stop(path, breakpoint, None), None, "{path}");
+            assert_eq!(mapping(breakpoint, &[path]), None, "{path}");
+        }
+        let (users, orders) = ("/srv/a/users/x.py", "/srv/b/orders/x.py");
+        assert!(stop(users, orders, None).is_some());
+        assert_eq!(stop(users, orders, Some(of(("/srv", "/app")))), None);
+        // The same project of two users, and in two containers.
+        assert_eq!(
+            mapping("/home/me/p/app.py", &["/home/you/p/app.py"]),
+            Some(of(("/home/me", "/home/you")))
+        );
+        assert_eq!(
+            mapping("/src/app.py", &["/app/app.py"]),
+            Some(of(("/src", "/app")))
+        );
     }
 }

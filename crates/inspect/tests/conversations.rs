@@ -286,6 +286,7 @@ fn the_mapping_in_force_is_read_and_never_proposed_again() {
         r#""substitutePath":[{"from":"/home/me/p","to":"/app"}]"#,
         r#""pathMappings":{"/app":"/home/me/p"}"#,
         r#""localRoot":"/home/me/p","remoteRoot":"/app""#,
+        r#""localfsMap":"/gems:/home/me/gems,/app:/home/me/p""#,
     ] {
         let mut talk = Talk::new();
         talk.ide(dap(INITIALIZE)).ide(attach(mappings));
@@ -321,6 +322,62 @@ fn a_stop_in_a_file_that_no_mapping_covers_is_told_with_the_file_that_is_meant()
             ide: "/home/me/p".into(),
             debuggee: "/srv/current".into(),
         },
+    };
+    assert_eq!(talk.advice(), [expected]);
+}
+
+/// `.` is what VS Code's template has for debugpy, and what `p2pdbg ide` writes there.
+#[test]
+fn a_step_into_another_file_of_the_same_name_is_no_fault_of_the_mapping() {
+    for mappings in [
+        r#""pathMappings":[{"localRoot":"/home/me/p","remoteRoot":"."}]"#,
+        r#""localfsMap":"/srv/app:/home/me/p""#,
+        r#""mode":"remote""#,
+    ] {
+        let mut talk = Talk::with(Context {
+            ide_build: None,
+            roots: Some(Mapping {
+                ide: "/home/me/p".into(),
+                debuggee: "/srv/app".into(),
+            }),
+        });
+        talk.ide(dap(INITIALIZE)).ide(dap(&format!(
+            r#"{{"seq":2,"type":"request","command":"attach","arguments":{{{mappings}}}}}"#
+        )));
+        talk.ide(dap(
+            r#"{"seq":3,"type":"request","command":"setBreakpoints","arguments":{"source":{"path":"/home/me/p/users/models.py"},"breakpoints":[{"line":1}]}}"#,
+        ));
+        talk.debuggee(dap(
+            r#"{"seq":5,"type":"event","event":"stopped","body":{"reason":"step","threadId":1}}"#,
+        ));
+        talk.debuggee(dap(
+            r#"{"seq":6,"type":"response","request_seq":4,"success":true,"command":"stackTrace","body":{"stackFrames":[{"id":1,"line":1,"source":{"path":"/home/me/p/orders/models.py"}}]}}"#,
+        ));
+        assert_eq!(talk.advice(), [], "{mappings}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_deployed_is_not_told_with_the_mapping_that_leads_to_its_directory() {
+    let mut talk = Talk::with(Context {
+        ide_build: None,
+        roots: Some(Mapping {
+            ide: "/home/me/p".into(),
+            debuggee: "/srv/app".into(),
+        }),
+    });
+    talk.ide(dap(INITIALIZE)).ide(dap(
+        r#"{"seq":2,"type":"request","command":"attach","arguments":{"pathMappings":[{"localRoot":"/home/me/p","remoteRoot":"."}]}}"#,
+    ));
+    talk.debuggee(dap(
+        r#"{"seq":11,"type":"event","event":"process","body":{"name":"/srv/app/manage.py"}}"#,
+    ));
+    unresolved(&mut talk, "/home/me/p/new.py");
+    let expected = Advice::FileMissing {
+        file: "/home/me/p/new.py".into(),
+        tried: Some("./new.py".into()),
+        there: None,
+        mapping: None,
     };
     assert_eq!(talk.advice(), [expected]);
 }

@@ -154,7 +154,7 @@ impl Nat64 {
     }
 
     /// Who it is that sends from this address.
-    pub(crate) fn translate_back(&self, from: SocketAddr) -> Option<SocketAddr> {
+    pub fn translate_back(&self, from: SocketAddr) -> Option<SocketAddr> {
         let prefix = (*self.0.prefix.borrow())?;
         match from.ip() {
             IpAddr::V4(_) => None,

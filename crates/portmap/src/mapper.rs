@@ -247,7 +247,7 @@ impl Task {
                     return End::Closing;
                 }
             }
-            let Some(renewed) = self.renew(&mut client, external).await else {
+            let Some(renewed) = self.renew(&mut client, gateway, external).await else {
                 self.remove(&client).await;
                 return End::Closing;
             };
@@ -280,14 +280,31 @@ impl Task {
     async fn renew(
         &self,
         client: &mut Client,
+        gateway: Gateway,
         external: SocketAddrV4,
     ) -> Option<Result<Mapping, Fault>> {
-        tokio::select! {
-            renewed = timeout(SEARCH, client.map(self.port, Some(external))) => {
-                Some(renewed.unwrap_or(Err(Fault::Silent)))
+        let renew = async {
+            let renewed = self.extend(client, external).await;
+            if !matches!(renewed, Err(Fault::Silent)) || client.protocol() != Protocol::Upnp {
+                return renewed;
             }
+            // One that was started anew has forgotten the mapping, and may be asked at another port now.
+            let greeting = client::greet(Protocol::Upnp, gateway, self.nonce);
+            let (found, _) = timeout(SEARCH, greeting)
+                .await
+                .unwrap_or(Err(Fault::Silent))?;
+            *client = found;
+            self.extend(client, external).await
+        };
+        tokio::select! {
+            renewed = renew => Some(renewed),
             () = self.closing.cancelled() => None,
         }
+    }
+
+    async fn extend(&self, client: &mut Client, external: SocketAddrV4) -> Result<Mapping, Fault> {
+        let extending = timeout(SEARCH, client.map(self.port, Some(external))).await;
+        extending.unwrap_or(Err(Fault::Silent))
     }
 
     async fn tell(&self, external: Option<SocketAddrV4>) {

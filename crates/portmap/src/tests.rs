@@ -3,17 +3,21 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+        mpsc as threads,
+    },
     time::Duration,
 };
 
 use p2pdbg_natlab::{Host, Lab, Nat, NatKind, Node};
-use p2pdbg_net::changes::Changes;
+use p2pdbg_net::changes::{Changes, Reason};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, InsidePort, Protocol,
+    Answer, InsidePort, PortMapper, Protocol,
     mapper::{Held, Task},
     probe,
 };
@@ -533,4 +537,81 @@ fn a_gateway_that_accepts_and_says_nothing_is_given_up() {
     };
     home.serve_http(|_, _| std::thread::sleep(Duration::from_secs(60)));
     assert!(home.ask().is_none());
+}
+
+/// An HTTP server of the router's that goes on until it is told to stop, at a port of its own.
+struct Stoppable {
+    port: u16,
+    stop: threads::Sender<()>,
+    stopped: threads::Receiver<()>,
+}
+
+impl Stoppable {
+    fn start(home: &Home, answer: impl Fn(&str, &mut TcpStream) + Send + 'static) -> Self {
+        let listener = home.router.tcp_listener(any(0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (stop, told) = threads::channel();
+        let (ended, stopped) = threads::channel();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                if told.try_recv().is_ok() {
+                    break;
+                }
+                let mut connection = connection.unwrap();
+                let request = read_request(&mut connection);
+                answer(&request, &mut connection);
+            }
+            drop(listener);
+            let _ = ended.send(());
+        });
+        Self {
+            port,
+            stop,
+            stopped,
+        }
+    }
+
+    /// Nothing listens at its port any more.
+    fn stop(self, home: &Home) {
+        self.stop.send(()).unwrap();
+        let address = SocketAddr::from((home.gateway(), self.port));
+        let woken = home.host.enter(move || TcpStream::connect(address));
+        woken.unwrap().unwrap();
+        self.stopped.recv().unwrap();
+    }
+}
+
+#[test]
+fn gateway_that_is_asked_at_another_port_after_a_restart_has_the_mapping_made_again() {
+    let Some(home) = Home::new("gw-restart") else {
+        return;
+    };
+    let router = home.gateway();
+    let before = Stoppable::start(&home, ours(&home));
+    let at = Arc::new(AtomicU16::new(before.port));
+    let socket = home.router.udp_socket(any(1900)).unwrap();
+    let found_at = Arc::clone(&at);
+    serve(socket, move |_| {
+        let port = found_at.load(Ordering::Relaxed);
+        let location = format!("http://{router}:{port}/root.xml");
+        vec![format!("HTTP/1.1 200 OK\r\nLOCATION: {location}\r\n\r\n").into_bytes()]
+    });
+    on(&home.host, async {
+        let changes = Changes::silent();
+        let mut mapper = PortMapper::start(InsidePort::Udp(PORT), &changes);
+        assert_eq!(mapper.external().await, Some((PUBLIC, PORT).into()));
+        before.stop(&home);
+        let (added, mut is_added) = mpsc::unbounded_channel();
+        let ours = ours(&home);
+        let after = Stoppable::start(&home, move |request, connection| {
+            ours(request, connection);
+            if request.contains("#AddPortMapping") {
+                let _ = added.send(());
+            }
+        });
+        at.store(after.port, Ordering::Relaxed);
+        changes.announce(Reason::Network);
+        let again = tokio::time::timeout(Duration::from_secs(60), is_added.recv()).await;
+        assert_eq!(again, Ok(Some(())));
+    });
 }

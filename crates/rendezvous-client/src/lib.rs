@@ -27,6 +27,7 @@ mod web;
 pub use dial::Transports;
 pub use error::LinkError;
 pub use link::{Link, LinkConfig, LinkEvent};
+pub use names::STAGGER;
 pub use nearest::NodeAway;
 pub use node_memory::NodeMemory;
 pub use tls::{Nodes, TcpRoute, Way};

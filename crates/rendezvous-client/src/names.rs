@@ -23,7 +23,7 @@ use tokio::{
 pub(super) const REACHED_AFTER: Duration = Duration::from_millis(300);
 
 /// The next address of a host is tried this much later (RFC 8305 section 5): the system gives one that is dead minutes.
-pub(super) const STAGGER: Duration = Duration::from_millis(250);
+pub const STAGGER: Duration = Duration::from_millis(250);
 
 /// How long an attempt waits for a name. The lookup goes on, and may serve the next.
 const PATIENCE: Duration = Duration::from_secs(12);

@@ -70,6 +70,12 @@ pub(super) enum Refused {
     /// It knows who asks, and does not accept it (407).
     #[error("it does not accept the user and the password")]
     WrongPassword,
+    /// It takes no user and password: what it offers in their place is not spoken here.
+    #[error(
+        "it wants NTLM, Kerberos or another proof of who asks, which p2pdbg does not speak; run a local helper (cntlm, \
+         px) and name that in HTTPS_PROXY"
+    )]
+    OtherProof,
     /// It does not open connections there (403, 405).
     #[error("it does not allow connections to {0}")]
     Forbidden(String),
@@ -186,7 +192,12 @@ impl Proxy {
             written.map_err(|_| Refused::Lost)?;
             stream.flush().await.map_err(|_| Refused::Lost)?;
             let head = read_head(stream).await?;
-            self.judge(status(&head).ok_or(Refused::NotHttp)?, authority)
+            match self.judge(status(&head).ok_or(Refused::NotHttp)?, authority) {
+                Err(Refused::Unauthorized | Refused::WrongPassword) if !takes_password(&head) => {
+                    Err(Refused::OtherProof)
+                }
+                judged => judged,
+            }
         };
         timeout(patience, exchange)
             .await
@@ -238,6 +249,21 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Ref
     Ok(head)
 }
 
+/// Whether a proxy that wants to know who asks takes a user and a password: unless it offers other schemes alone (RFC
+/// 9110 section 11.7.1).
+fn takes_password(head: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(head);
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let offers = fields.filter(|(name, _)| name.trim().eq_ignore_ascii_case("proxy-authenticate"));
+    // Several may stand in one field, and parameters have commas between them too.
+    let mut offers = offers.flat_map(|(_, value)| value.split(',')).peekable();
+    let is_basic = |offer: &str| {
+        let scheme = offer.split_ascii_whitespace().next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic"))
+    };
+    offers.peek().is_none() || offers.any(is_basic)
+}
+
 /// The status in the first line (RFC 9112 section 4).
 fn status(head: &[u8]) -> Option<u16> {
     let line = head.split(|byte| *byte == b'\n').next()?;
@@ -282,8 +308,8 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether `NO_PROXY` names the host: itself, a domain that it is in, its address or network, or `*`; with a port, for
-/// that port alone.
+/// Whether `NO_PROXY` names the host: itself, a domain that it is in (`example.org`, `.example.org`, `*.example.org`),
+/// its address or network, or `*`; with a port, for that port alone.
 fn is_exempt(list: &str, host: &str, port: u16) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let ip: Option<IpAddr> = host.parse().ok();
@@ -309,6 +335,8 @@ fn is_exempt(list: &str, host: &str, port: u16) -> bool {
             let Some((name, its_port)) = split_port(&entry) else {
                 return false;
             };
+            // As many write a domain, and many other programs read it.
+            let name = name.strip_prefix("*.").unwrap_or(name);
             let name = name.trim_start_matches('.').trim_end_matches('.');
             let inside = host
                 .strip_suffix(name)
@@ -408,6 +436,10 @@ mod tests {
             ("other, rdv.example.org", "RDV.example.org", true),
             ("example.org", "rdv.example.org", true),
             (".example.org", "rdv.example.org", true),
+            ("*.example.org", "rdv.example.org", true),
+            ("*.example.org:443", "rdv.example.org", false),
+            ("*.ample.org", "rdv.example.org", false),
+            ("*.", "rdv.example.org", false),
             ("ample.org", "rdv.example.org", false),
             ("rdv.example.org:3478", "rdv.example.org", true),
             ("rdv.example.org:443", "rdv.example.org", false),
@@ -476,6 +508,34 @@ mod tests {
             open(b"HTTP/1.1 503 x\r\n", "proxy").await,
             Err(Refused::Unreachable(to()))
         );
+    }
+
+    #[tokio::test]
+    async fn proxy_that_takes_no_password_is_told_of_as_one() {
+        for (offers, expected) in [
+            (
+                "Proxy-Authenticate: Negotiate\r\nproxy-authenticate: NTLM\r\n",
+                Refused::OtherProof,
+            ),
+            (
+                "Proxy-Authenticate: Digest realm=\"Basic\", nonce=\"x\"\r\n",
+                Refused::OtherProof,
+            ),
+            (
+                "Proxy-Authenticate: NTLM\r\nProxy-Authenticate: basic realm=\"x\"\r\n",
+                Refused::WrongPassword,
+            ),
+            (
+                "Proxy-Authenticate: Negotiate, Basic realm=\"x\"\r\n",
+                Refused::WrongPassword,
+            ),
+        ] {
+            let answer = format!("HTTP/1.1 407 x\r\n{offers}\r\n");
+            let refused = open(answer.as_bytes(), "u:p@proxy").await;
+            assert_eq!(refused, Err(expected), "{offers}");
+        }
+        let answer = b"HTTP/1.1 407 x\r\nProxy-Authenticate: Negotiate\r\n\r\n";
+        assert_eq!(open(answer, "proxy").await, Err(Refused::OtherProof));
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use self::{
     words::{access, allocation, direct_tcp, filtering, in_short, mapping, proxy_in_words},
 };
 use super::{
-    findings::{Findings, Nat, Probe, Rendezvous},
+    findings::{Findings, Ipv6, Nat, Probe, Rendezvous},
     outlook::Outlook,
 };
 use crate::report::milliseconds;
@@ -172,13 +172,21 @@ impl Screen {
             self.layout.row(Tone::Plain, "by TCP", direct_tcp(tcp));
         }
         self.gateway(findings);
-        let ipv6 = match (findings.ipv6.address, findings.ipv6.answers) {
+        self.ipv6(&findings.ipv6);
+    }
+
+    fn ipv6(&mut self, ipv6: &Ipv6) {
+        let text = match (ipv6.address, ipv6.answers) {
             (None, _) => "no global address".to_owned(),
             (Some(ip), Some(true)) => format!("{ip} reaches the rendezvous"),
             (Some(ip), Some(false)) => format!("{ip} does not reach the rendezvous"),
             (Some(ip), None) => format!("{ip}; not tried, since no server has an IPv6 address"),
         };
-        self.layout.row(Tone::Plain, "IPv6", &ipv6);
+        self.layout.row(Tone::Plain, "IPv6", &text);
+        if ipv6.nat64 {
+            let text = "IPv4 through a NAT64: this network has IPv6 alone";
+            self.layout.row(Tone::Plain, "", text);
+        }
     }
 
     fn nat(&mut self, nat: &Nat, findings: &Findings) {
@@ -346,7 +354,7 @@ mod tests {
     use super::{layout::WIDTH, *};
     use crate::doctor::{
         debuggers,
-        findings::{Control, DirectTcp, Forecast, Gateway, GatewayProtocol, Ipv6, PathMtu, Proxy},
+        findings::{Control, DirectTcp, Forecast, Gateway, GatewayProtocol, PathMtu, Proxy},
         outlook,
     };
 
@@ -397,6 +405,7 @@ mod tests {
                 address: None,
                 answers: None,
                 untranslated: None,
+                nat64: false,
             },
             path_mtu: Some(PathMtu { bytes: 1492 }),
             gateway: Gateway {
@@ -466,6 +475,14 @@ mod tests {
                 "{expected}: {text}"
             );
         }
+    }
+
+    #[test]
+    fn ipv4_that_is_reached_through_a_nat64_is_said_to_be() {
+        let line = "             IPv4 through a NAT64: this network has IPv6 alone";
+        let says = |text: &str| text.lines().any(|said| said == line);
+        assert!(says(&screen(|findings| findings.ipv6.nat64 = true)));
+        assert!(!says(&screen(|_| {})));
     }
 
     #[test]

@@ -393,7 +393,7 @@ const NODE: Debugger = Debugger {
     is_debugpy: false,
     presence: Presence::Program("node"),
     listens: Some(Listens {
-        programs: &["node"],
+        programs: &["node", "deno"],
         argument: "inspect",
         variables: &["NODE_OPTIONS"],
         port: ListeningPort::InArgumentOrOwn(100),

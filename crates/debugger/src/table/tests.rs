@@ -49,6 +49,8 @@ fn process_that_listens_for_its_ide_is_known_by_its_command_line() {
     assert!(NODE.listens_as(&worker, 9230) && !NODE.listens_as(&worker, 3000));
     assert!(NODE.listens_as(&line("node server.js 3000"), 9231));
     assert!(!NODE.listens_as(&line("node server.js 3000"), 3000));
+    let deno = line("/home/me/.deno/bin/deno run --inspect=127.0.0.1:9230 app.ts");
+    assert!(NODE.listens_as(&deno, 9230) && !NODE.listens_as(&deno, 8000));
     let jvm = line("java -agentlib:jdwp=transport=dt_socket,server=y,address=*:5006 -Dport=8080");
     assert!(JDWP.listens_as(&jvm, 5006) && !JDWP.listens_as(&jvm, 8080));
     assert!(GDBSERVER.listens_as(&line("gdbserver :2000 ./app"), 2000));
