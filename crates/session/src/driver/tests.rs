@@ -5,17 +5,21 @@ use std::{
     sync::Arc,
 };
 
-use p2pdbg_base::PathPolicy;
+use p2pdbg_base::{HostPort, PathPolicy};
 use p2pdbg_events::{Of, Sink};
 use p2pdbg_identity::Identity;
 use p2pdbg_net::nat64::Nat64;
 use p2pdbg_pairing::{Exchange, Next, SessionKeys};
 use p2pdbg_path::{PathContext, PathSocket, traversal_options::Traversal};
-use p2pdbg_proto::code::Code;
+use p2pdbg_proto::{
+    code::Code,
+    tunnel::{Direction, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
+};
 use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
 use p2pdbg_rendezvous_client::TcpRoute;
 
 use super::*;
+use crate::session_policy::SessionPolicy;
 
 /// A guard against a test that hangs, and no measure of anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,11 +50,15 @@ fn agreed(own: &Identity) -> SessionKeys {
     paired.keys
 }
 
-/// A listener's session whose task is the test.
-fn listener(directory: &std::path::Path) -> SessionDriver {
+/// A session whose task is the test.
+fn driver(
+    role: Role,
+    directory: &std::path::Path,
+    settle: impl FnOnce(&mut SessionConfig),
+) -> SessionDriver {
     let identity = Arc::new(Identity::ephemeral().unwrap());
     let url = "p2pdbg://127.0.0.1:9".parse().unwrap();
-    let config = SessionConfig {
+    let mut config = SessionConfig {
         peer: identity.fingerprint(),
         keys: agreed(&identity),
         same_host: false,
@@ -58,7 +66,7 @@ fn listener(directory: &std::path::Path) -> SessionDriver {
         ports: Vec::new(),
         forwards: Vec::new(),
         paths: PathContext {
-            role: Role::Listener,
+            role,
             policy: PathPolicy::Direct,
             traversal: Traversal::default(),
             search_lock: directory.join("lock"),
@@ -73,6 +81,7 @@ fn listener(directory: &std::path::Path) -> SessionDriver {
         known: false,
         identity,
     };
+    settle(&mut config);
     let tunnels = TunnelConfig::new(&config.identity, config.peer).unwrap();
     let paths = Paths::open(config.paths.clone()).unwrap();
     SessionDriver::new(config, tunnels, paths, mpsc::channel(QUEUE).0).0
@@ -81,7 +90,7 @@ fn listener(directory: &std::path::Path) -> SessionDriver {
 #[tokio::test]
 async fn sockets_of_paths_that_were_found_and_lost_do_not_stay_open() {
     let directory = tempfile::tempdir().unwrap();
-    let mut driver = listener(directory.path());
+    let mut driver = driver(Role::Listener, directory.path(), |_| {});
     for number in 2..40 {
         let id = SocketId(number);
         let (others, _) = mpsc::channel(1);
@@ -108,4 +117,60 @@ async fn sockets_of_paths_that_were_found_and_lost_do_not_stay_open() {
         let closed = tokio::time::timeout(PATIENCE, closed).await;
         closed.expect("something holds it");
     }
+}
+
+/// What a listener offers: a port at the debuggee that leads to its IDE, and is open only while that listens.
+fn refusing(bind: &str, port: u16) -> ForwardOffer {
+    ForwardOffer {
+        forward: 0,
+        direction: Direction::ToIde,
+        bind: bind.to_owned(),
+        port,
+        target_host: "localhost".to_owned(),
+        target_port: 9,
+        preset: String::new(),
+        while_absent: WhileAbsent::Refuse,
+    }
+}
+
+fn listening(forward: u16, listening: bool) -> TunnelMessage {
+    TunnelMessage::TargetListening { forward, listening }
+}
+
+#[tokio::test]
+async fn port_that_the_connector_has_refused_stays_closed_when_the_ide_listens() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = driver(Role::Connector, directory.path(), |_| {});
+    let offers = vec![refusing("*", 0), refusing("", 0)];
+    driver
+        .handle_control(1, TunnelMessage::Forwards(offers))
+        .await;
+    assert_eq!(driver.forwards.state(0), Some(&ForwardState::NotAllowed));
+    driver.handle_control(1, listening(0, true)).await;
+    assert_eq!(driver.tasks.len(), 0, "nobody accepts there");
+    driver.handle_control(1, listening(1, true)).await;
+    assert_eq!(driver.tasks.len(), 1, "loopback is open to the peer");
+}
+
+#[tokio::test]
+async fn port_that_is_taken_is_not_moved_to_one_that_was_not_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    let mut driver = driver(Role::Connector, directory.path(), |config| {
+        config.further = true;
+        config.policy = Arc::new(SessionPolicy {
+            allow: [HostPort::from(at)].into_iter().collect(),
+            ..SessionPolicy::default()
+        });
+    });
+    let offer = ForwardOffer {
+        while_absent: WhileAbsent::Hold,
+        ..refusing("*", at.port())
+    };
+    driver
+        .handle_control(1, TunnelMessage::Forwards(vec![offer]))
+        .await;
+    assert_eq!(driver.forwards.state(0), Some(&ForwardState::PortInUse));
+    assert_eq!(driver.tasks.len(), 0, "nobody accepts at a neighbour");
 }

@@ -46,6 +46,11 @@ impl Entry {
         matches!(self.state, Some(ForwardState::Up { .. }))
     }
 
+    /// Whether the connector has judged it, and it does not stand.
+    pub(super) fn is_refused(&self) -> bool {
+        self.state.is_some() && !self.stands()
+    }
+
     pub(super) fn new(forward: Forward, while_absent: WhileAbsent) -> Self {
         Self {
             forward,

@@ -514,7 +514,14 @@ impl Forwards {
             screen: self.screen(forward),
             same_user: self.policy.same_user,
         };
+        let policy = Arc::clone(&self.policy);
+        let is_peers = self.role == Role::Connector;
+        // Asked here, where ports open, so that no message of the peer leads past it.
+        let may_open = |bind: &Bind| !is_peers || policy.allow.permits_bind(bind);
         let entry = &mut self.table[usize::from(forward)];
+        if !may_open(&entry.forward.bind) {
+            return Err(std::io::ErrorKind::PermissionDenied.into());
+        }
         let port = match entry.port.take() {
             Some(port) => port,
             None => {
@@ -524,9 +531,10 @@ impl Forwards {
                     Err(error)
                         if error.kind() == std::io::ErrorKind::AddrInUse
                             && self.further
-                            && self.role == Role::Connector =>
+                            && is_peers =>
                     {
-                        OpenPort::open_above(bind, |_| true).inspect(|port| {
+                        let may = |port| may_open(&Bind { port, ..bind });
+                        OpenPort::open_above(bind, may).inspect(|port| {
                             let message = format!(
                                 "port {} is in use here, so {} is open in its place",
                                 bind.port,

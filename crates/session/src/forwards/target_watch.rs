@@ -38,7 +38,8 @@ impl Forwards {
         let Some(entry) = self.table.get_mut(usize::from(forward)) else {
             return;
         };
-        if !opens || entry.while_absent == WhileAbsent::Hold {
+        // What the connector has refused stays closed, whatever its peer says of the target.
+        if !opens || entry.while_absent == WhileAbsent::Hold || entry.is_refused() {
             return;
         }
         match (listening, entry.task.is_some()) {
