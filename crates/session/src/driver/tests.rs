@@ -174,3 +174,22 @@ async fn port_that_is_taken_is_not_moved_to_one_that_was_not_allowed() {
     assert_eq!(driver.forwards.state(0), Some(&ForwardState::PortInUse));
     assert_eq!(driver.tasks.len(), 0, "nobody accepts at a neighbour");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn port_that_is_closed_and_opened_in_one_go_is_the_same_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = driver(Role::Connector, directory.path(), |config| {
+        // What a COMMAND would be told of a port that has moved is wrong.
+        config.further = true;
+    });
+    let offers = TunnelMessage::Forwards(vec![refusing("", 0)]);
+    driver.handle_control(1, offers).await;
+    driver.handle_control(1, listening(0, true)).await;
+    let port = |driver: &SessionDriver| driver.forwards.describe()[0].listen.clone();
+    let opened = port(&driver);
+    for _ in 0..50 {
+        driver.handle_control(1, listening(0, false)).await;
+        driver.handle_control(1, listening(0, true)).await;
+        assert_eq!(port(&driver), opened);
+    }
+}

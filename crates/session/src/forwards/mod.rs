@@ -26,8 +26,8 @@ use tokio::{
 
 pub use self::hold_or_refuse::while_absent;
 use self::{
-    accept::accept, dial::TargetDial, entry::Entry, hold_or_refuse::breaks_off, look_times::Usage,
-    same_user::Gate,
+    accept::Accepting, dial::TargetDial, entry::Entry, hold_or_refuse::breaks_off,
+    look_times::Usage, same_user::Gate,
 };
 use super::{
     debuggers_elsewhere,
@@ -560,8 +560,8 @@ impl Forwards {
             self.reporter.emit(Report::Warning(warning));
         }
         entry.forward.bind.port = number;
-        let sweep = entry.sweep.insert(Arc::default()).clone();
-        entry.task = Some(tasks.spawn(accept(port, forward, gate, sweep, self.events.clone())));
+        let accepting = Accepting::begin(port, forward, gate, self.events.clone(), tasks);
+        entry.accepting = Some(accepting);
         self.report_forward(forward, Some(opened.clone()));
         Ok(opened.to_string())
     }
@@ -569,11 +569,8 @@ impl Forwards {
     /// Has the connections taken that wait in the kernel at the open ports; how many times [`SessionEvent::Swept`]
     /// follows.
     pub(super) fn sweep(&self) -> usize {
-        let accepting = self.table.iter().filter_map(|entry| {
-            let runs = entry.task.as_ref().is_some_and(|task| !task.is_finished());
-            entry.sweep.as_ref().filter(|_| runs)
-        });
-        accepting.map(|sweep| sweep.notify_one()).count()
+        let accepting = self.table.iter().filter_map(|e| e.accepting.as_ref());
+        accepting.filter(|accepting| accepting.sweep()).count()
     }
 }
 
