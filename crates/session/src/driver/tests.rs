@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use p2pdbg_base::{HostPort, PathPolicy};
+use p2pdbg_base::{HostPort, Opened, PathPolicy};
 use p2pdbg_events::{Of, Sink};
+use p2pdbg_forward::Preset;
 use p2pdbg_identity::Identity;
 use p2pdbg_net::nat64::Nat64;
 use p2pdbg_pairing::{Exchange, Next, SessionKeys};
@@ -17,9 +18,10 @@ use p2pdbg_proto::{
 };
 use p2pdbg_punch::{LossReason, Path, SocketId, Technique};
 use p2pdbg_rendezvous_client::TcpRoute;
+use tokio::sync::oneshot;
 
 use super::*;
-use crate::session_policy::SessionPolicy;
+use crate::{forward_requests::ForwardRequest, session_policy::SessionPolicy};
 
 /// A guard against a test that hangs, and no measure of anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -192,4 +194,26 @@ async fn port_that_is_closed_and_opened_in_one_go_is_the_same_port() {
         driver.handle_control(1, listening(0, true)).await;
         assert_eq!(port(&driver), opened);
     }
+}
+
+#[tokio::test]
+async fn port_that_was_asked_for_and_is_refused_there_is_not_kept_open_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut driver = driver(Role::Listener, directory.path(), |_| {});
+    let (opened, told) = oneshot::channel();
+    driver.handle_input(SessionInput::Forward(ForwardRequest {
+        port: 0,
+        debugger: Preset::Node,
+        opened,
+    }));
+    let asked = driver.forwards.describe().remove(0).listen;
+    let port = asked.as_ref().and_then(Opened::address).unwrap().port;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port));
+    assert!(taken.is_err(), "it is kept until the connector has said");
+    let (forward, state) = (0, ForwardState::NotAllowed);
+    driver
+        .handle_control(1, TunnelMessage::ForwardState { forward, state })
+        .await;
+    assert!(told.await.unwrap().is_err());
+    std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
 }

@@ -424,7 +424,11 @@ impl Forwards {
                     &error,
                 )),
             },
-            state => Err(refusal(&state, &HostPort::loopback(request.port))),
+            state => {
+                // Nobody will ever accept there, and the next who asks may want that number.
+                self.table[usize::from(forward)].port = None;
+                Err(refusal(&state, &HostPort::loopback(request.port)))
+            }
         };
         let _ = request.opened.send(answer);
     }
