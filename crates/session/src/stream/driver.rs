@@ -14,9 +14,10 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     downlink::{Downlink, DownlinkEvent},
-    half_close::{Leaving, Verdict},
+    half_close::Verdict,
     io::{BestTunnel, Local, StreamEvent, StreamInput},
-    local::{self, Connection, LocalReader, LocalWriter},
+    local::Connection,
+    program::Program,
     redial::{Dialing, Redial},
     tap::{Tap, Traffic},
     uplink::{Uplink, UplinkEvent},
@@ -78,14 +79,7 @@ impl Stream {
             downlink,
             copies: Copies::default(),
             traffic,
-            program: Program {
-                reader: None,
-                writer: None,
-                leaving: Leaving::new(dialing.is_none(), is_client),
-                dialing,
-                gave_up: false,
-                fin_delivered: false,
-            },
+            program: Program::new(dialing, is_client),
             best,
             inbox,
             news: News {
@@ -103,23 +97,6 @@ impl Stream {
         driver.run().await;
         driver.tell(StreamEvent::Ended).await;
     }
-}
-
-/// Whether the local program is gone, and not only at the end of what it writes.
-fn has_left(reader: &Option<LocalReader>) -> bool {
-    reader.as_ref().is_some_and(LocalReader::program_has_left)
-}
-
-/// The local program, and the connection to it.
-struct Program {
-    reader: Option<LocalReader>,
-    writer: Option<LocalWriter>,
-    dialing: Option<Dialing>,
-    leaving: Leaving,
-    /// Whether it has left before anything came back for it.
-    gave_up: bool,
-    /// Whether it has been told that nothing more comes.
-    fin_delivered: bool,
 }
 
 /// What the session is told, each thing once.
@@ -160,7 +137,7 @@ impl StreamDriver {
             {
                 ack_timer.as_mut().reset(at);
             }
-            let reads = !self.uplink.sender.is_closed() && !self.program.leaving.has_ended();
+            let reads = self.reads();
             tokio::select! {
                 input = self.inbox.recv() => match input {
                     Some(input) => self.handle(input),
@@ -193,6 +170,11 @@ impl StreamDriver {
 
     fn is_over(&self) -> bool {
         self.uplink.sender.is_finished() && self.downlink.receiver.is_finished()
+    }
+
+    /// Whether the local program is read from.
+    fn reads(&self) -> bool {
+        !self.uplink.sender.is_closed() && !self.program.leaving.has_ended()
     }
 
     fn handle(&mut self, input: StreamInput) {
@@ -251,14 +233,7 @@ impl StreamDriver {
             }
             Frame::Stop(stop) => {
                 sender.handle_stop(stop);
-                if self.program.dialing.is_some() {
-                    // Whoever waited here has left.
-                    self.abort(stop.code);
-                    return;
-                }
-                // Whoever reads no more has gone: what the local program writes, it would write to nobody.
-                self.stop_reading(stop.code);
-                self.break_off_local();
+                self.on_stopped(stop.code);
                 Ok(())
             }
         };
@@ -268,6 +243,16 @@ impl StreamDriver {
         if let Err(violation) = handled {
             self.on_violation(violation);
         }
+    }
+
+    /// The other end takes no more: what the local program writes, it writes to nobody.
+    fn on_stopped(&mut self, code: ResetCode) {
+        if self.program.dialing.is_some() {
+            // Whoever waited here has left.
+            return self.abort(code);
+        }
+        self.stop_reading(code);
+        self.program.break_off();
     }
 
     fn on_best_changed(&mut self) {
@@ -302,19 +287,10 @@ impl StreamDriver {
             UplinkEvent::Ended | UplinkEvent::Broken if self.dial_again() => {}
             UplinkEvent::Ended => {
                 let answered = self.traffic.received() > 0;
-                let Program {
-                    reader, leaving, ..
-                } = &mut self.program;
-                let verdict = leaving.on_ended(answered, || has_left(reader), Instant::now());
+                let verdict = self.program.on_ended(answered, Instant::now());
                 self.on_verdict(verdict);
             }
-            UplinkEvent::Broken => {
-                self.uplink
-                    .sender
-                    .close(EndKind::Reset(ResetCode::CONNECTION));
-                self.stop_reading(ResetCode::CONNECTION);
-                self.break_off_local();
-            }
+            UplinkEvent::Broken => self.on_broken(),
         }
         if self.uplink.sender.wants_carrier() {
             self.route();
@@ -372,10 +348,7 @@ impl StreamDriver {
     /// Looks whether a local program that writes no more is still there.
     fn look_for_program(&mut self) {
         let answered = self.traffic.received() > 0;
-        let Program {
-            reader, leaving, ..
-        } = &mut self.program;
-        let verdict = leaving.on_look(answered, || has_left(reader), Instant::now());
+        let verdict = self.program.on_look(answered, Instant::now());
         self.on_verdict(verdict);
     }
 
@@ -402,7 +375,7 @@ impl StreamDriver {
         self.downlink.repeat(written);
         self.program.dialing = Some(dialing);
         self.news.reported = None;
-        self.break_off_local();
+        self.program.break_off();
         true
     }
 
@@ -416,15 +389,17 @@ impl StreamDriver {
         match event {
             DownlinkEvent::Progress => {}
             DownlinkEvent::Broken if self.dial_again() => {}
-            DownlinkEvent::Broken => {
-                self.stop_reading(ResetCode::CONNECTION);
-                self.uplink
-                    .sender
-                    .close(EndKind::Reset(ResetCode::CONNECTION));
-                self.break_off_local();
-            }
+            DownlinkEvent::Broken => self.on_broken(),
             DownlinkEvent::Violation(violation) => self.on_violation(violation),
         }
+    }
+
+    /// The local connection has broken off.
+    fn on_broken(&mut self) {
+        let end = EndKind::Reset(ResetCode::CONNECTION);
+        self.uplink.sender.close(end);
+        self.stop_reading(ResetCode::CONNECTION);
+        self.program.break_off();
     }
 
     /// Hands the end of the incoming direction to the local program when all before it has been written.
@@ -439,19 +414,15 @@ impl StreamDriver {
             }
             Some(EndKind::Reset(code)) => {
                 self.uplink.sender.close(EndKind::Reset(code));
-                self.break_off_local();
+                self.program.break_off();
             }
             None => {}
         }
     }
 
     fn on_connected(&mut self, connection: Connection) {
-        match local::split(connection) {
-            Ok((reader, writer)) => {
-                self.program.reader = Some(reader);
-                self.program.writer = Some(writer);
-            }
-            Err(_) => self.abort(ResetCode::CONNECTION),
+        if self.program.connect(connection).is_err() {
+            self.abort(ResetCode::CONNECTION);
         }
     }
 
@@ -474,26 +445,13 @@ impl StreamDriver {
         self.downlink.redial = None;
         self.uplink.sender.close(EndKind::Reset(code));
         self.stop_reading(code);
-        self.break_off_local();
-    }
-
-    fn break_off_local(&mut self) {
-        if let (Some(reader), Some(writer)) =
-            (self.program.reader.take(), self.program.writer.take())
-        {
-            if self.program.fin_delivered {
-                // A RST would take back what the local program has not read yet.
-                tokio::spawn(local::linger(reader, writer));
-            } else {
-                local::break_off(reader, writer);
-            }
-        }
+        self.program.break_off();
     }
 
     /// The session is over: nobody is left to tell.
     async fn break_off(&mut self) {
         self.program.dialing = None;
-        self.break_off_local();
+        self.program.break_off();
         self.tell_news().await;
     }
 

@@ -9,6 +9,7 @@ mod driver;
 mod half_close;
 mod io;
 mod local;
+mod program;
 mod redial;
 mod tap;
 mod uplink;
