@@ -128,7 +128,7 @@ struct StreamDriver {
 
 impl StreamDriver {
     async fn run(&mut self) {
-        self.route();
+        self.on_best_changed();
         // One timer for the whole stream: to make one for each message would cost as much as the message.
         let mut ack_timer = std::pin::pin!(tokio::time::sleep_until(Instant::now()));
         while !self.is_over() {
@@ -256,6 +256,8 @@ impl StreamDriver {
     }
 
     fn on_best_changed(&mut self) {
+        let in_reach = self.best.borrow().is_some();
+        self.program.leaving.on_reach(in_reach);
         self.reannounce();
         self.route();
     }
