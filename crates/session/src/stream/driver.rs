@@ -210,7 +210,10 @@ impl StreamDriver {
                 self.uplink.on_tunnel_silent(epoch);
                 self.reannounce();
             }
-            StreamInput::Held(held) => self.program.leaving.on_held(held, Instant::now()),
+            StreamInput::Held(held) => {
+                self.program.leaving.on_held(held, Instant::now());
+                self.stop_dialling();
+            }
             StreamInput::Abort(code) => self.abort(code),
         }
         self.route();
@@ -222,12 +225,8 @@ impl StreamDriver {
             Frame::Ack(ack) => sender.handle_ack(ack).map(drop),
             Frame::End(end) => {
                 let handled = receiver.handle_end(end);
-                // Whoever waited here has given up without having said a word: the debuggee had better not be told, for
-                // a connection that ends at once may be the only one that it takes.
-                let silent = matches!(end.kind, EndKind::Reset(_)) || end.offset == 0;
-                if self.program.dialing.is_some() && silent && handled.is_ok() {
-                    self.abort(ResetCode::CONNECTION);
-                    return;
+                if handled.is_ok() {
+                    self.stop_dialling();
                 }
                 handled
             }
@@ -242,6 +241,22 @@ impl StreamDriver {
         }
         if let Err(violation) = handled {
             self.on_violation(violation);
+        }
+    }
+
+    /// Dials no more if whoever waits at the other end has given up.
+    fn stop_dialling(&mut self) {
+        let has_given_up = match self.downlink.receiver.end() {
+            Some((EndKind::Reset(_), _)) => true,
+            // Without having said a word: the debuggee had better not be told, for a connection that ends at once may
+            // be the only one that it takes. But whoever is no client of a debugger may have come only to listen.
+            Some((EndKind::Fin, 0)) => {
+                self.downlink.redial.is_some() || self.program.leaving.is_held()
+            }
+            _ => false,
+        };
+        if has_given_up && self.program.dialing.is_some() {
+            self.abort(ResetCode::CONNECTION);
         }
     }
 
@@ -404,8 +419,12 @@ impl StreamDriver {
         self.program.break_off();
     }
 
-    /// Hands the end of the incoming direction to the local program when all before it has been written.
+    /// Hands the end of the incoming direction to the local program when all before it has been written: not while it
+    /// is dialled, nor before one that was dialled again has what an earlier connection took.
     async fn deliver_end(&mut self) {
+        if self.program.dialing.is_some() || !self.downlink.is_written() {
+            return;
+        }
         match self.downlink.receiver.poll_end() {
             Some(EndKind::Fin) => {
                 self.program.fin_delivered = true;

@@ -63,6 +63,11 @@ impl Leaving {
         self.has_ended
     }
 
+    /// Whether it is held, at either end: nothing listens where it leads.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// When to call [`on_look`](Self::on_look) next; never again if there is none.
     pub(super) fn look_at(&self) -> Option<Instant> {
         self.look_at

@@ -12,6 +12,8 @@ mod local;
 mod program;
 mod redial;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod uplink;
 
 pub(crate) use self::{
