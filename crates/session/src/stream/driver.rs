@@ -138,6 +138,7 @@ impl StreamDriver {
                 ack_timer.as_mut().reset(at);
             }
             let reads = self.reads();
+            let in_reach = self.best.borrow().is_some();
             tokio::select! {
                 input = self.inbox.recv() => match input {
                     Some(input) => self.handle(input),
@@ -153,6 +154,7 @@ impl StreamDriver {
                 event = self.downlink.step(self.program.writer.as_mut()) => self.on_downlink(event),
                 dialled = dialled(&mut self.program.dialing) => self.on_dialled(dialled),
                 () = sleep_until(self.program.leaving.look_at()) => self.look_for_program(),
+                () = sleep_until(self.program.last_words.until(in_reach)) => self.on_broken(),
                 () = sleep_until(self.copies.next_at()) => self.send_copies(),
                 () = &mut ack_timer, if self.ack_at.is_some() => {
                     self.ack_at = None;
@@ -266,13 +268,21 @@ impl StreamDriver {
             // Whoever waited here has left.
             return self.abort(code);
         }
-        self.stop_reading(code);
-        self.program.break_off();
+        // A client that leaves before the debuggee has answered has given up, and nothing more of it may be delivered.
+        let gave_up = self.downlink.redial.is_some();
+        let comes_more = !self.downlink.receiver.is_stopped() && !self.program.fin_delivered;
+        if code == ResetCode::CONNECTION && comes_more && !gave_up {
+            self.program.last_words.begin(Instant::now());
+        } else {
+            self.stop_reading(code);
+            self.program.break_off();
+        }
     }
 
     fn on_best_changed(&mut self) {
         let in_reach = self.best.borrow().is_some();
         self.program.leaving.on_reach(in_reach);
+        self.program.last_words.on_progress(Instant::now());
         self.reannounce();
         self.route();
     }
@@ -302,6 +312,8 @@ impl StreamDriver {
             UplinkEvent::Progress => {}
             UplinkEvent::Read(offset, read) => self.note_written(offset, read),
             UplinkEvent::Ended | UplinkEvent::Broken if self.dial_again() => {}
+            // It takes no more, and all that it wrote before has been read.
+            UplinkEvent::Ended if self.downlink.receiver.is_stopped() => self.on_broken(),
             UplinkEvent::Ended => {
                 let answered = self.traffic.received() > 0;
                 let verdict = self.program.on_ended(answered, Instant::now());
@@ -404,8 +416,10 @@ impl StreamDriver {
 
     fn on_downlink(&mut self, event: DownlinkEvent) {
         match event {
-            DownlinkEvent::Progress => {}
+            DownlinkEvent::Progress => self.program.last_words.on_progress(Instant::now()),
             DownlinkEvent::Broken if self.dial_again() => {}
+            // What the program wrote before it broke off is read first; then reading says that it has.
+            DownlinkEvent::Broken if self.reads() => self.stop_reading(ResetCode::CONNECTION),
             DownlinkEvent::Broken => self.on_broken(),
             DownlinkEvent::Violation(violation) => self.on_violation(violation),
         }
@@ -431,6 +445,9 @@ impl StreamDriver {
                 if let Some(writer) = &mut self.program.writer {
                     // If the connection is gone, reading says so.
                     let _ = writer.finish().await;
+                }
+                if self.program.last_words.are_awaited() {
+                    self.program.break_off();
                 }
             }
             Some(EndKind::Reset(code)) => {

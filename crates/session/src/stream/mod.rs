@@ -8,6 +8,7 @@ mod downlink;
 mod driver;
 mod half_close;
 mod io;
+mod last_words;
 mod local;
 mod program;
 mod redial;

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     half_close::{Leaving, Verdict},
+    last_words::LastWords,
     local::{self, Connection, LocalReader, LocalWriter},
     redial::Dialing,
 };
@@ -20,6 +21,8 @@ pub(super) struct Program {
     pub(super) gave_up: bool,
     /// Whether it has been told that nothing more comes.
     pub(super) fin_delivered: bool,
+    /// What still comes for it from an end that takes nothing more.
+    pub(super) last_words: LastWords,
 }
 
 impl Program {
@@ -32,6 +35,7 @@ impl Program {
             dialing,
             gave_up: false,
             fin_delivered: false,
+            last_words: LastWords::default(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Program {
 
     /// Breaks the connection off: it sees a RST, unless it has been told that nothing more comes.
     pub(super) fn break_off(&mut self) {
+        self.last_words = LastWords::default();
         if let (Some(reader), Some(writer)) = (self.reader.take(), self.writer.take()) {
             if self.fin_delivered {
                 // A RST would take back what the local program has not read yet.

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use p2pdbg_events::StreamState;
 use p2pdbg_forward::Within;
-use p2pdbg_ledger::{Budget, End, EndKind, Frame, ResetCode, Side, StreamId};
+use p2pdbg_ledger::{Budget, End, EndKind, Frame, ResetCode, Side, Stop, StreamId};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{mpsc, oneshot, watch},
@@ -113,6 +113,26 @@ fn ended(kind: EndKind, offset: u64) -> StreamInput {
     }
 }
 
+fn stopped(code: ResetCode) -> StreamInput {
+    let stop = Stop {
+        stream: id(),
+        forward: 0,
+        code,
+    };
+    StreamInput::Frame {
+        frame: Frame::Stop(stop),
+        via: None,
+    }
+}
+
+const RESET: EndKind = EndKind::Reset(ResetCode::CONNECTION);
+
+/// A program, and its connection to the task.
+fn accepted() -> (Within, Local) {
+    let (program, connection) = Within::pair();
+    (program, Local::Accepted(Connection::Within(connection)))
+}
+
 /// A debuggee; whenever it is dialled, the test is asked for the connection.
 fn debuggee() -> (mpsc::UnboundedReceiver<oneshot::Sender<Connection>>, Local) {
     let (ask, dialled) = mpsc::unbounded_channel();
@@ -135,6 +155,57 @@ async fn all_of(mut program: Within) -> String {
     let mut all = String::new();
     in_time(program.read_to_string(&mut all)).await.unwrap();
     all
+}
+
+#[tokio::test]
+async fn stop_that_comes_before_the_last_words_does_not_take_them() {
+    for kind in [EndKind::Fin, RESET] {
+        let (program, local) = accepted();
+        let mut task = Task::start(local, [stopped(ResetCode::CONNECTION)]);
+        task.state(StreamState::HalfClosed).await;
+        task.hear(ended(kind, 10)).await;
+        task.hear(wrote(0, b"last ")).await;
+        task.hear(wrote(5, b"words")).await;
+        assert_eq!(all_of(program).await, "last words", "{kind:?}");
+        task.state(StreamState::Reset).await;
+    }
+}
+
+#[tokio::test]
+async fn stop_at_the_end_of_the_session_breaks_off_at_once() {
+    for code in [ResetCode::SESSION, ResetCode::VIOLATION] {
+        let (program, local) = accepted();
+        let mut task = Task::start(local, [stopped(code), wrote(0, b"late")]);
+        task.state(StreamState::Reset).await;
+        assert_eq!(all_of(program).await, "");
+    }
+}
+
+#[tokio::test]
+async fn client_that_breaks_off_before_the_debuggee_has_answered_is_delivered_no_further() {
+    let (mut dialled, local) = debuggee();
+    let mut task = Task::start(local, []);
+    let mut program = connect(in_time(dialled.recv()).await.unwrap());
+    task.hear(wrote(0, b"initialize")).await;
+    let mut first = [0; 10];
+    in_time(program.read_exact(&mut first)).await.unwrap();
+    task.hear(stopped(ResetCode::CONNECTION)).await;
+    task.hear(wrote(10, b"disconnect")).await;
+    task.state(StreamState::Reset).await;
+    assert_eq!(all_of(program).await, "");
+}
+
+#[tokio::test]
+async fn what_a_program_wrote_before_it_closed_is_read_though_it_takes_nothing_more() {
+    // Which of the two the task comes to first is chance.
+    for _ in 0..20 {
+        let (mut program, local) = accepted();
+        program.write_all(b"last words").await.unwrap();
+        drop(program);
+        let mut task = Task::start(local, [wrote(0, b"x")]);
+        task.state(StreamState::Reset).await;
+        assert_eq!(task.traffic.sent(), 10);
+    }
 }
 
 #[tokio::test]
