@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -9,7 +10,11 @@ use p2pdbg_base::{Host, HostPort};
 use p2pdbg_net::listening::{self, Presence};
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    sync::Semaphore,
+    time::timeout,
+};
 
 use crate::Connection;
 
@@ -19,8 +24,11 @@ const LOCAL_PAUSE: Duration = Duration::from_millis(100);
 /// Between two attempts at another host.
 const REMOTE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long another host may take to answer.
+/// How long another host may take to answer, and its name to be looked up.
 const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one address of several may take, unless it is the last: for an answer, or for one to a second SYN.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Those who wait for one target: one of them tries at a time, so that a thousand cost no more than one.
 #[derive(Debug)]
@@ -83,16 +91,16 @@ async fn dial_port(target: &HostPort, took: &mut Duration) -> io::Result<TcpStre
         // all the same, where the kernel sends it on (Docker, podman, hostPort).
         Ok(Presence::Absent | Presence::Unknown) | Err(_) => target.addresses(),
     };
-    let attempt = async {
-        match (&target.host, addresses) {
-            (_, Some(addresses)) => TcpStream::connect(&addresses[..]).await,
-            (Host::Name(name), None) => TcpStream::connect((name.as_str(), target.port)).await,
-            (_, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
+    let addresses = match (&target.host, addresses) {
+        (_, Some(addresses)) => addresses,
+        (Host::Name(name), None) => {
+            let found = lookup_host((name.as_str(), target.port));
+            let found = timeout(REMOTE_PATIENCE, found).await;
+            found.map_err(|_| io::ErrorKind::TimedOut)??.collect()
         }
+        (_, None) => Vec::new(),
     };
-    let connection = tokio::time::timeout(REMOTE_PATIENCE, attempt)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    let connection = connect_any(&addresses, REMOTE_PATIENCE).await?;
     if connection.local_addr()? == connection.peer_addr()? {
         // TCP lets a socket connect to itself (RFC 9293 section 3.5) if its own port happens to be the one it dials.
         return Err(io::ErrorKind::ConnectionRefused.into());
@@ -100,10 +108,34 @@ async fn dial_port(target: &HostPort, took: &mut Duration) -> io::Result<TcpStre
     Ok(connection)
 }
 
+/// Connects to the first of these addresses that answers, within `patience` for all of them. One that does not answer
+/// leaves the next ones their share.
+///
+/// One after the other, and never two at once: a debuggee that two of them lead to would see a connection without a
+/// session.
+async fn connect_any(addresses: &[SocketAddr], patience: Duration) -> io::Result<TcpStream> {
+    let until = Instant::now() + patience;
+    let mut failure = io::ErrorKind::AddrNotAvailable.into();
+    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            break;
+        }
+        let share = match u32::try_from(left) {
+            Ok(1) | Err(_) => rest,
+            Ok(left) => (rest / left).min(ADDRESS_PATIENCE),
+        };
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => failure = error,
+            Err(_) => failure = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failure)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::net::TcpSocket;
 
     use super::*;
@@ -174,5 +206,31 @@ mod tests {
             listener.accept().await.unwrap();
             dialling.await.unwrap();
         }
+    }
+
+    /// An address that does not answer: its queue is full. What fills it.
+    #[cfg(target_os = "linux")]
+    async fn silent() -> (SocketAddr, tokio::net::TcpListener, [TcpStream; 2]) {
+        let (socket, address) = closed();
+        // One more than it is told.
+        let listener = socket.listen(1).unwrap();
+        let queued = [
+            TcpStream::connect(address).await.unwrap(),
+            TcpStream::connect(address).await.unwrap(),
+        ];
+        (address, listener, queued)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn address_that_does_not_answer_leaves_time_for_the_next() {
+        let (dead, _listener, _queued) = silent().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        let patience = Duration::from_secs(2);
+        let connection = connect_any(&[dead, dead, live], patience).await.unwrap();
+        assert_eq!(connection.peer_addr().unwrap(), live);
+        let error = connect_any(&[dead], Duration::from_millis(200)).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

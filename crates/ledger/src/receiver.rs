@@ -350,6 +350,11 @@ impl Receiver {
         self.next
     }
 
+    /// How the sequence ends, and behind how many bytes, once that was announced.
+    pub fn end(&self) -> Option<(EndKind, u64)> {
+        self.end
+    }
+
     /// The bytes that were received and not yet consumed.
     pub fn unconsumed(&self) -> u64 {
         self.next - self.consumed

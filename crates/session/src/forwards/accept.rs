@@ -1,5 +1,5 @@
 //! Who comes in at the open port of a forward: the task that accepts, and turns other users' programs and web pages
-//! away.
+//! away, for as long as the port is open.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use p2pdbg_forward::{Connection, OpenPort};
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
-    sync::{Notify, mpsc},
-    task::JoinSet,
+    sync::{Notify, mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
 };
 
 use super::same_user::{Gate, Whose};
@@ -20,12 +20,65 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Connections to one port that may have said nothing yet.
 const MOST_SILENT: usize = 1024;
 
+/// A port that is open, and the task that accepts there.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    task: AbortHandle,
+    sweep: Arc<Notify>,
+    /// Ends when the task has let the port go.
+    closed: oneshot::Receiver<()>,
+}
+
+impl Accepting {
+    pub(super) fn begin(
+        port: Arc<OpenPort>,
+        forward: u16,
+        gate: Gate,
+        events: mpsc::Sender<SessionEvent>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let sweep = Arc::<Notify>::default();
+        let (closes, closed) = oneshot::channel();
+        let held = Held {
+            port,
+            _closes: closes,
+        };
+        let task = tasks.spawn(accept(held, forward, gate, Arc::clone(&sweep), events));
+        Self {
+            task,
+            sweep,
+            closed,
+        }
+    }
+
+    /// Has the connections taken that wait in the kernel; whether [`SessionEvent::Swept`] follows.
+    pub(super) fn sweep(&self) -> bool {
+        let runs = !self.task.is_finished();
+        if runs {
+            self.sweep.notify_one();
+        }
+        runs
+    }
+
+    /// Closes the port. It may be opened again at once: an aborted task that has its socket still would be in the way.
+    pub(super) async fn close(self) {
+        self.task.abort();
+        let _ = self.closed.await;
+    }
+}
+
+/// The port as its task has it, wherever that is aborted: its fields are dropped in this order.
+struct Held {
+    port: Arc<OpenPort>,
+    _closes: oneshot::Sender<()>,
+}
+
 /// Accepts connections of a port; those that are to be screened count from their first word on.
 ///
 /// Told to by `sweep`, it takes those that the kernel holds already and then says so: a program may have connected,
 /// written and ended before anybody came to accept.
-pub(super) async fn accept(
-    port: Arc<OpenPort>,
+async fn accept(
+    held: Held,
     forward: u16,
     gate: Gate,
     sweep: Arc<Notify>,
@@ -42,7 +95,7 @@ pub(super) async fn accept(
                     None => continue,
                 }
             }
-            accepted = port.accept() => match (accepted, gate.screen) {
+            accepted = held.port.accept() => match (accepted, gate.screen) {
                 (Ok(connection), _) if !is_let_in(gate, forward, &connection, &events) => continue,
                 (Ok(Connection::Tcp(connection)), Some(_)) if silent.len() >= MOST_SILENT => {
                     tracing::debug!("too many connections say nothing: one more is reset");
@@ -63,7 +116,7 @@ pub(super) async fn accept(
                 }
             },
             () = sweep.notified() => {
-                while let Some(connection) = port.accept_now() {
+                while let Some(connection) = held.port.accept_now() {
                     if !is_let_in(gate, forward, &connection, &events) {
                         continue;
                     }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use p2pdbg_events::WarningCode;
 use p2pdbg_forward::{Forward, OpenPort, Turns};
 use p2pdbg_proto::tunnel::{ForwardState, WhileAbsent};
-use tokio::{
-    sync::{Notify, watch},
-    task::AbortHandle,
-};
+use tokio::sync::watch;
 
+use super::accept::Accepting;
 use crate::forward_requests::ForwardRequest;
 
 /// A forward of the session, and what stands of it at this end.
@@ -18,12 +16,12 @@ pub(super) struct Entry {
     pub(super) while_absent: WhileAbsent,
     /// The connector's state of it; at the listener, once it is known.
     pub(super) state: Option<ForwardState>,
-    /// The open port, if this end opens it and has.
+    /// The open port on which nobody accepts yet, if this end opens it and has.
     pub(super) port: Option<Arc<OpenPort>>,
-    /// The task that accepts on the open port, or looks whether the target listens.
-    pub(super) task: Option<AbortHandle>,
-    /// Tells the task that accepts to take the connections that wait in the kernel.
-    pub(super) sweep: Option<Arc<Notify>>,
+    /// The open port on which somebody accepts.
+    pub(super) accepting: Option<Accepting>,
+    /// Whether a task looks if the target listens.
+    pub(super) is_looked_at: bool,
     /// Of those who wait for the target.
     pub(super) turns: Arc<Turns>,
     /// Whether the target listens, as far as the dialling end knows; those who wait for it hear of it.
@@ -46,14 +44,19 @@ impl Entry {
         matches!(self.state, Some(ForwardState::Up { .. }))
     }
 
+    /// Whether the connector has judged it, and it does not stand.
+    pub(super) fn is_refused(&self) -> bool {
+        self.state.is_some() && !self.stands()
+    }
+
     pub(super) fn new(forward: Forward, while_absent: WhileAbsent) -> Self {
         Self {
             forward,
             while_absent,
             state: None,
             port: None,
-            task: None,
-            sweep: None,
+            accepting: None,
+            is_looked_at: false,
             turns: Arc::default(),
             listening: watch::Sender::default(),
             added: false,

@@ -26,8 +26,8 @@ use tokio::{
 
 pub use self::hold_or_refuse::while_absent;
 use self::{
-    accept::accept, dial::TargetDial, entry::Entry, hold_or_refuse::breaks_off, look_times::Usage,
-    same_user::Gate,
+    accept::Accepting, dial::TargetDial, entry::Entry, hold_or_refuse::breaks_off,
+    look_times::Usage, same_user::Gate,
 };
 use super::{
     debuggers_elsewhere,
@@ -427,7 +427,11 @@ impl Forwards {
                     &error,
                 )),
             },
-            state => Err(refusal(&state, &HostPort::loopback(request.port))),
+            state => {
+                // Nobody will ever accept there, and the next who asks may want that number.
+                self.table[usize::from(forward)].port = None;
+                Err(refusal(&state, &HostPort::loopback(request.port)))
+            }
         };
         let _ = request.opened.send(answer);
     }
@@ -517,7 +521,14 @@ impl Forwards {
             screen: self.screen(forward),
             same_user: self.policy.same_user,
         };
+        let policy = Arc::clone(&self.policy);
+        let is_peers = self.role == Role::Connector;
+        // Asked here, where ports open, so that no message of the peer leads past it.
+        let may_open = |bind: &Bind| !is_peers || policy.allow.permits_bind(bind);
         let entry = &mut self.table[usize::from(forward)];
+        if !may_open(&entry.forward.bind) {
+            return Err(std::io::ErrorKind::PermissionDenied.into());
+        }
         let port = match entry.port.take() {
             Some(port) => port,
             None => {
@@ -527,9 +538,10 @@ impl Forwards {
                     Err(error)
                         if error.kind() == std::io::ErrorKind::AddrInUse
                             && self.further
-                            && self.role == Role::Connector =>
+                            && is_peers =>
                     {
-                        OpenPort::open_above(bind, |_| true).inspect(|port| {
+                        let may = |port| may_open(&Bind { port, ..bind });
+                        OpenPort::open_above(bind, may).inspect(|port| {
                             let message = format!(
                                 "port {} is in use here, so {} is open in its place",
                                 bind.port,
@@ -555,8 +567,8 @@ impl Forwards {
             self.reporter.emit(Report::Warning(warning));
         }
         entry.forward.bind.port = number;
-        let sweep = entry.sweep.insert(Arc::default()).clone();
-        entry.task = Some(tasks.spawn(accept(port, forward, gate, sweep, self.events.clone())));
+        let accepting = Accepting::begin(port, forward, gate, self.events.clone(), tasks);
+        entry.accepting = Some(accepting);
         self.report_forward(forward, Some(opened.clone()));
         Ok(opened.to_string())
     }
@@ -564,11 +576,8 @@ impl Forwards {
     /// Has the connections taken that wait in the kernel at the open ports; how many times [`SessionEvent::Swept`]
     /// follows.
     pub(super) fn sweep(&self) -> usize {
-        let accepting = self.table.iter().filter_map(|entry| {
-            let runs = entry.task.as_ref().is_some_and(|task| !task.is_finished());
-            entry.sweep.as_ref().filter(|_| runs)
-        });
-        accepting.map(|sweep| sweep.notify_one()).count()
+        let accepting = self.table.iter().filter_map(|e| e.accepting.as_ref());
+        accepting.filter(|accepting| accepting.sweep()).count()
     }
 }
 

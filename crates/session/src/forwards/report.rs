@@ -50,7 +50,10 @@ impl Forwards {
             Direction::ToDebuggee => self.role == Role::Listener,
             Direction::ToIde => self.role == Role::Connector,
         };
-        opens && !entry.added && entry.while_absent != WhileAbsent::Hold && entry.task.is_none()
+        opens
+            && !entry.added
+            && entry.while_absent != WhileAbsent::Hold
+            && entry.accepting.is_none()
     }
 
     /// Tells of a port that opens only once something listens at its target: whoever dials it meanwhile is refused, and

@@ -20,7 +20,7 @@ impl Forwards {
     pub(crate) fn on_reached(&mut self, forward: u16, tasks: &mut JoinSet<()>) {
         let entry = self.table.get(usize::from(forward));
         let begins = entry.is_some_and(|entry| {
-            entry.while_absent == WhileAbsent::HoldOnce && entry.task.is_none()
+            entry.while_absent == WhileAbsent::HoldOnce && !entry.is_looked_at
         });
         if begins && !self.opens(forward) {
             self.look_at_target(forward, tasks);
@@ -38,10 +38,11 @@ impl Forwards {
         let Some(entry) = self.table.get_mut(usize::from(forward)) else {
             return;
         };
-        if !opens || entry.while_absent == WhileAbsent::Hold {
+        // What the connector has refused stays closed, whatever its peer says of the target.
+        if !opens || entry.while_absent == WhileAbsent::Hold || entry.is_refused() {
             return;
         }
-        match (listening, entry.task.is_some()) {
+        match (listening, entry.accepting.is_some()) {
             (true, false) => {
                 if let Err(error) = self.open(forward, tasks).await {
                     let failure = port_failure(&self.table[usize::from(forward)].forward, &error);
@@ -50,8 +51,8 @@ impl Forwards {
                 }
             }
             (false, true) => {
-                if let Some(task) = entry.task.take() {
-                    task.abort();
+                if let Some(accepting) = entry.accepting.take() {
+                    accepting.close().await;
                 }
             }
             _ => {}
@@ -75,7 +76,8 @@ impl Forwards {
         let entry = &mut self.table[usize::from(forward)];
         let target = entry.forward.target.clone();
         let times = LookTimes::new(self.usage.subscribe(), Instant::now());
-        entry.task = Some(tasks.spawn(look(target, forward, times, self.events.clone())));
+        entry.is_looked_at = true;
+        tasks.spawn(look(target, forward, times, self.events.clone()));
     }
 }
 

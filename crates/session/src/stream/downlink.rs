@@ -160,6 +160,11 @@ impl Downlink {
         .await
     }
 
+    /// Whether the local program has taken all that was given out, again after it was dialled again.
+    pub(super) fn is_written(&self) -> bool {
+        self.unwritten.is_empty()
+    }
+
     /// Gives out again what an earlier connection to the local program took.
     pub(super) fn repeat(&mut self, mut written: VecDeque<Bytes>) {
         self.repeated += written.iter().map(Bytes::len).sum::<usize>();

@@ -14,9 +14,10 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     downlink::{Downlink, DownlinkEvent},
-    half_close::{Leaving, Verdict},
+    half_close::Verdict,
     io::{BestTunnel, Local, StreamEvent, StreamInput},
-    local::{self, Connection, LocalReader, LocalWriter},
+    local::Connection,
+    program::Program,
     redial::{Dialing, Redial},
     tap::{Tap, Traffic},
     uplink::{Uplink, UplinkEvent},
@@ -78,14 +79,7 @@ impl Stream {
             downlink,
             copies: Copies::default(),
             traffic,
-            program: Program {
-                reader: None,
-                writer: None,
-                leaving: Leaving::new(dialing.is_none(), is_client),
-                dialing,
-                gave_up: false,
-                fin_delivered: false,
-            },
+            program: Program::new(dialing, is_client),
             best,
             inbox,
             news: News {
@@ -103,23 +97,6 @@ impl Stream {
         driver.run().await;
         driver.tell(StreamEvent::Ended).await;
     }
-}
-
-/// Whether the local program is gone, and not only at the end of what it writes.
-fn has_left(reader: &Option<LocalReader>) -> bool {
-    reader.as_ref().is_some_and(LocalReader::program_has_left)
-}
-
-/// The local program, and the connection to it.
-struct Program {
-    reader: Option<LocalReader>,
-    writer: Option<LocalWriter>,
-    dialing: Option<Dialing>,
-    leaving: Leaving,
-    /// Whether it has left before anything came back for it.
-    gave_up: bool,
-    /// Whether it has been told that nothing more comes.
-    fin_delivered: bool,
 }
 
 /// What the session is told, each thing once.
@@ -151,7 +128,7 @@ struct StreamDriver {
 
 impl StreamDriver {
     async fn run(&mut self) {
-        self.route();
+        self.on_best_changed();
         // One timer for the whole stream: to make one for each message would cost as much as the message.
         let mut ack_timer = std::pin::pin!(tokio::time::sleep_until(Instant::now()));
         while !self.is_over() {
@@ -160,7 +137,8 @@ impl StreamDriver {
             {
                 ack_timer.as_mut().reset(at);
             }
-            let reads = !self.uplink.sender.is_closed() && !self.program.leaving.has_ended();
+            let reads = self.reads();
+            let in_reach = self.best.borrow().is_some();
             tokio::select! {
                 input = self.inbox.recv() => match input {
                     Some(input) => self.handle(input),
@@ -176,6 +154,7 @@ impl StreamDriver {
                 event = self.downlink.step(self.program.writer.as_mut()) => self.on_downlink(event),
                 dialled = dialled(&mut self.program.dialing) => self.on_dialled(dialled),
                 () = sleep_until(self.program.leaving.look_at()) => self.look_for_program(),
+                () = sleep_until(self.program.last_words.until(in_reach)) => self.on_broken(),
                 () = sleep_until(self.copies.next_at()) => self.send_copies(),
                 () = &mut ack_timer, if self.ack_at.is_some() => {
                     self.ack_at = None;
@@ -193,6 +172,11 @@ impl StreamDriver {
 
     fn is_over(&self) -> bool {
         self.uplink.sender.is_finished() && self.downlink.receiver.is_finished()
+    }
+
+    /// Whether the local program is read from.
+    fn reads(&self) -> bool {
+        !self.uplink.sender.is_closed() && !self.program.leaving.has_ended()
     }
 
     fn handle(&mut self, input: StreamInput) {
@@ -228,7 +212,10 @@ impl StreamDriver {
                 self.uplink.on_tunnel_silent(epoch);
                 self.reannounce();
             }
-            StreamInput::Held(held) => self.program.leaving.on_held(held, Instant::now()),
+            StreamInput::Held(held) => {
+                self.program.leaving.on_held(held, Instant::now());
+                self.stop_dialling();
+            }
             StreamInput::Abort(code) => self.abort(code),
         }
         self.route();
@@ -240,25 +227,14 @@ impl StreamDriver {
             Frame::Ack(ack) => sender.handle_ack(ack).map(drop),
             Frame::End(end) => {
                 let handled = receiver.handle_end(end);
-                // Whoever waited here has given up without having said a word: the debuggee had better not be told, for
-                // a connection that ends at once may be the only one that it takes.
-                let silent = matches!(end.kind, EndKind::Reset(_)) || end.offset == 0;
-                if self.program.dialing.is_some() && silent && handled.is_ok() {
-                    self.abort(ResetCode::CONNECTION);
-                    return;
+                if handled.is_ok() {
+                    self.stop_dialling();
                 }
                 handled
             }
             Frame::Stop(stop) => {
                 sender.handle_stop(stop);
-                if self.program.dialing.is_some() {
-                    // Whoever waited here has left.
-                    self.abort(stop.code);
-                    return;
-                }
-                // Whoever reads no more has gone: what the local program writes, it would write to nobody.
-                self.stop_reading(stop.code);
-                self.break_off_local();
+                self.on_stopped(stop.code);
                 Ok(())
             }
         };
@@ -270,7 +246,43 @@ impl StreamDriver {
         }
     }
 
+    /// Dials no more if whoever waits at the other end has given up.
+    fn stop_dialling(&mut self) {
+        let has_given_up = match self.downlink.receiver.end() {
+            Some((EndKind::Reset(_), _)) => true,
+            // Without having said a word: the debuggee had better not be told, for a connection that ends at once may
+            // be the only one that it takes. But whoever is no client of a debugger may have come only to listen.
+            Some((EndKind::Fin, 0)) => {
+                self.downlink.redial.is_some() || self.program.leaving.is_held()
+            }
+            _ => false,
+        };
+        if has_given_up && self.program.dialing.is_some() {
+            self.abort(ResetCode::CONNECTION);
+        }
+    }
+
+    /// The other end takes no more: what the local program writes, it writes to nobody.
+    fn on_stopped(&mut self, code: ResetCode) {
+        if self.program.dialing.is_some() {
+            // Whoever waited here has left.
+            return self.abort(code);
+        }
+        // A client that leaves before the debuggee has answered has given up, and nothing more of it may be delivered.
+        let gave_up = self.downlink.redial.is_some();
+        let comes_more = !self.downlink.receiver.is_stopped() && !self.program.fin_delivered;
+        if code == ResetCode::CONNECTION && comes_more && !gave_up {
+            self.program.last_words.begin(Instant::now());
+        } else {
+            self.stop_reading(code);
+            self.program.break_off();
+        }
+    }
+
     fn on_best_changed(&mut self) {
+        let in_reach = self.best.borrow().is_some();
+        self.program.leaving.on_reach(in_reach);
+        self.program.last_words.on_progress(Instant::now());
         self.reannounce();
         self.route();
     }
@@ -300,21 +312,14 @@ impl StreamDriver {
             UplinkEvent::Progress => {}
             UplinkEvent::Read(offset, read) => self.note_written(offset, read),
             UplinkEvent::Ended | UplinkEvent::Broken if self.dial_again() => {}
+            // It takes no more, and all that it wrote before has been read.
+            UplinkEvent::Ended if self.downlink.receiver.is_stopped() => self.on_broken(),
             UplinkEvent::Ended => {
                 let answered = self.traffic.received() > 0;
-                let Program {
-                    reader, leaving, ..
-                } = &mut self.program;
-                let verdict = leaving.on_ended(answered, || has_left(reader), Instant::now());
+                let verdict = self.program.on_ended(answered, Instant::now());
                 self.on_verdict(verdict);
             }
-            UplinkEvent::Broken => {
-                self.uplink
-                    .sender
-                    .close(EndKind::Reset(ResetCode::CONNECTION));
-                self.stop_reading(ResetCode::CONNECTION);
-                self.break_off_local();
-            }
+            UplinkEvent::Broken => self.on_broken(),
         }
         if self.uplink.sender.wants_carrier() {
             self.route();
@@ -372,10 +377,7 @@ impl StreamDriver {
     /// Looks whether a local program that writes no more is still there.
     fn look_for_program(&mut self) {
         let answered = self.traffic.received() > 0;
-        let Program {
-            reader, leaving, ..
-        } = &mut self.program;
-        let verdict = leaving.on_look(answered, || has_left(reader), Instant::now());
+        let verdict = self.program.on_look(answered, Instant::now());
         self.on_verdict(verdict);
     }
 
@@ -402,7 +404,7 @@ impl StreamDriver {
         self.downlink.repeat(written);
         self.program.dialing = Some(dialing);
         self.news.reported = None;
-        self.break_off_local();
+        self.program.break_off();
         true
     }
 
@@ -414,21 +416,29 @@ impl StreamDriver {
 
     fn on_downlink(&mut self, event: DownlinkEvent) {
         match event {
-            DownlinkEvent::Progress => {}
+            DownlinkEvent::Progress => self.program.last_words.on_progress(Instant::now()),
             DownlinkEvent::Broken if self.dial_again() => {}
-            DownlinkEvent::Broken => {
-                self.stop_reading(ResetCode::CONNECTION);
-                self.uplink
-                    .sender
-                    .close(EndKind::Reset(ResetCode::CONNECTION));
-                self.break_off_local();
-            }
+            // What the program wrote before it broke off is read first; then reading says that it has.
+            DownlinkEvent::Broken if self.reads() => self.stop_reading(ResetCode::CONNECTION),
+            DownlinkEvent::Broken => self.on_broken(),
             DownlinkEvent::Violation(violation) => self.on_violation(violation),
         }
     }
 
-    /// Hands the end of the incoming direction to the local program when all before it has been written.
+    /// The local connection has broken off.
+    fn on_broken(&mut self) {
+        let end = EndKind::Reset(ResetCode::CONNECTION);
+        self.uplink.sender.close(end);
+        self.stop_reading(ResetCode::CONNECTION);
+        self.program.break_off();
+    }
+
+    /// Hands the end of the incoming direction to the local program when all before it has been written: not while it
+    /// is dialled, nor before one that was dialled again has what an earlier connection took.
     async fn deliver_end(&mut self) {
+        if self.program.dialing.is_some() || !self.downlink.is_written() {
+            return;
+        }
         match self.downlink.receiver.poll_end() {
             Some(EndKind::Fin) => {
                 self.program.fin_delivered = true;
@@ -436,22 +446,21 @@ impl StreamDriver {
                     // If the connection is gone, reading says so.
                     let _ = writer.finish().await;
                 }
+                if self.program.last_words.are_awaited() {
+                    self.program.break_off();
+                }
             }
             Some(EndKind::Reset(code)) => {
                 self.uplink.sender.close(EndKind::Reset(code));
-                self.break_off_local();
+                self.program.break_off();
             }
             None => {}
         }
     }
 
     fn on_connected(&mut self, connection: Connection) {
-        match local::split(connection) {
-            Ok((reader, writer)) => {
-                self.program.reader = Some(reader);
-                self.program.writer = Some(writer);
-            }
-            Err(_) => self.abort(ResetCode::CONNECTION),
+        if self.program.connect(connection).is_err() {
+            self.abort(ResetCode::CONNECTION);
         }
     }
 
@@ -474,26 +483,13 @@ impl StreamDriver {
         self.downlink.redial = None;
         self.uplink.sender.close(EndKind::Reset(code));
         self.stop_reading(code);
-        self.break_off_local();
-    }
-
-    fn break_off_local(&mut self) {
-        if let (Some(reader), Some(writer)) =
-            (self.program.reader.take(), self.program.writer.take())
-        {
-            if self.program.fin_delivered {
-                // A RST would take back what the local program has not read yet.
-                tokio::spawn(local::linger(reader, writer));
-            } else {
-                local::break_off(reader, writer);
-            }
-        }
+        self.program.break_off();
     }
 
     /// The session is over: nobody is left to tell.
     async fn break_off(&mut self) {
         self.program.dialing = None;
-        self.break_off_local();
+        self.program.break_off();
         self.tell_news().await;
     }
 

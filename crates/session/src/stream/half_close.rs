@@ -3,7 +3,9 @@
 //! An IDE that gives up while it is held leaves bytes and an end behind. Delivered later, they harm the debuggee: a JVM
 //! runs on undebugged, delve ends with its program, `gdbserver --once` kills what it debugs. No debugger's client ends
 //! its writing before it has had an answer; so as long as nothing has come back, a program that has closed its
-//! connection is taken to have left. One that has only ended its writing may still read, and its end is delivered.
+//! connection is taken to have left. One that has only ended its writing may still read, and its end is delivered:
+//! unless it is a debugger's client that nobody can have answered, because it is held or the peer is out of reach. VS
+//! Code ends so, and keeps its socket; and where the system does not show who has closed, nothing else tells.
 
 use std::time::Duration;
 
@@ -23,8 +25,10 @@ pub(super) struct Leaving {
     accepted: bool,
     /// Whether it is a debugger's client, which waits for an answer before it ends.
     is_client: bool,
-    /// Whether the other end holds the connection, because nothing listens there.
+    /// Whether the end that dials holds the connection, because nothing listens there.
     held: bool,
+    /// Whether there is no tunnel to the other end.
+    out_of_reach: bool,
     /// Whether it writes no more.
     has_ended: bool,
     /// When to look next whether it is still there.
@@ -48,6 +52,7 @@ impl Leaving {
             accepted,
             is_client,
             held: false,
+            out_of_reach: false,
             has_ended: false,
             look_at: None,
         }
@@ -56,6 +61,11 @@ impl Leaving {
     /// Whether it writes no more, so that it need not be read from.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// Whether it is held, at either end: nothing listens where it leads.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
     }
 
     /// When to call [`on_look`](Self::on_look) next; never again if there is none.
@@ -75,7 +85,7 @@ impl Leaving {
         if !self.matters(answered) {
             return Verdict::End;
         }
-        if has_left() {
+        if self.gives_up() || has_left() {
             return Verdict::Left;
         }
         self.look_at = Some(now + GRACE);
@@ -90,6 +100,11 @@ impl Leaving {
         }
     }
 
+    /// There is a tunnel to the other end from now on, or there is none.
+    pub(super) fn on_reach(&mut self, in_reach: bool) {
+        self.out_of_reach = !in_reach;
+    }
+
     /// The time to look has come.
     pub(super) fn on_look(
         &mut self,
@@ -98,12 +113,18 @@ impl Leaving {
         now: Instant,
     ) -> Verdict {
         let matters = self.matters(answered);
-        if matters && has_left() {
+        if matters && (self.gives_up() || has_left()) {
             self.look_at = None;
             return Verdict::Left;
         }
         self.look_at = (matters && self.held).then_some(now + LOOK);
         Verdict::End
+    }
+
+    /// Whether one that has ended its writing unanswered needs no look: no client of a debugger does so that has not
+    /// given up.
+    fn gives_up(&self) -> bool {
+        self.is_client && (self.held || self.out_of_reach)
     }
 
     fn matters(&self, answered: bool) -> bool {
@@ -138,6 +159,40 @@ mod tests {
         assert_eq!(leaving.on_ended(false, || false, now), Verdict::Wait);
         assert_eq!(leaving.on_look(false, || false, now), Verdict::End);
         assert_eq!(leaving.look_at(), None, "it is not held");
+    }
+
+    #[test]
+    fn client_that_ends_its_writing_while_it_is_held_has_left_though_it_may_still_read() {
+        let now = Instant::now();
+        let mut leaving = Leaving::new(true, true);
+        leaving.on_held(true, now);
+        assert_eq!(leaving.on_ended(false, || false, now), Verdict::Left);
+    }
+
+    #[test]
+    fn client_that_had_ended_its_writing_when_it_came_to_be_held_has_left() {
+        let now = Instant::now();
+        let mut leaving = Leaving::new(true, true);
+        assert_eq!(leaving.on_ended(false, || false, now), Verdict::Wait);
+        let later = leaving.look_at().unwrap();
+        assert_eq!(leaving.on_look(false, || false, later), Verdict::End);
+        leaving.on_held(true, later);
+        assert_eq!(leaving.look_at(), Some(later));
+        assert_eq!(leaving.on_look(false, || false, later), Verdict::Left);
+    }
+
+    #[test]
+    fn client_that_ends_its_writing_while_the_peer_is_out_of_reach_has_left() {
+        let now = Instant::now();
+        for (is_client, verdict) in [(true, Verdict::Left), (false, Verdict::End)] {
+            let mut leaving = Leaving::new(true, is_client);
+            leaving.on_reach(false);
+            assert_eq!(leaving.on_ended(false, || false, now), verdict);
+        }
+        let mut leaving = Leaving::new(true, true);
+        leaving.on_reach(false);
+        leaving.on_reach(true);
+        assert_eq!(leaving.on_ended(false, || false, now), Verdict::Wait);
     }
 
     #[test]

@@ -8,9 +8,13 @@ mod downlink;
 mod driver;
 mod half_close;
 mod io;
+mod last_words;
 mod local;
+mod program;
 mod redial;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod uplink;
 
 pub(crate) use self::{

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use p2pdbg_base::Absent;
+use p2pdbg_events::StreamState;
 use p2pdbg_forward::{Preset, Purpose};
 
 use super::*;
@@ -109,6 +110,37 @@ async fn web_page_at_a_debuggers_port_is_reset_and_told_and_the_debugger_let_in(
     ide.write_all(b"Content-Length: 2\r\n\r\n{}").await.unwrap();
     let (mut joined, _) = in_time(debuggee.accept()).await.unwrap();
     assert_eq!(in_time(joined.read_u8()).await.unwrap(), b'C');
+}
+
+#[tokio::test]
+async fn held_client_that_ends_its_writing_and_keeps_its_socket_is_not_delivered() {
+    let (held, at) = held_port();
+    let mut pair = Pair::new(vec![of(Preset::Debugpy, at)]).await;
+    let port = pair.listener.port().await;
+    let state = |wanted| {
+        move |event| match event {
+            Event::Stream { state, .. } if state == wanted => Some(()),
+            _ => None,
+        }
+    };
+    let mut gives_up = dial(&port).await;
+    gives_up
+        .write_all(b"Content-Length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
+    pair.listener.report(state(StreamState::Waiting)).await;
+    gives_up.shutdown().await.unwrap();
+    pair.listener.report(state(StreamState::GaveUp)).await;
+    pair.connector.report(state(StreamState::Reset)).await;
+    let debuggee = held.listen(8).unwrap();
+    let mut ide = dial(&port).await;
+    ide.write_all(b"Content-Length: 4\r\n\r\nnull")
+        .await
+        .unwrap();
+    let (mut joined, _) = in_time(debuggee.accept()).await.unwrap();
+    let mut first = [0; 17];
+    in_time(joined.read_exact(&mut first)).await.unwrap();
+    assert_eq!(&first, b"Content-Length: 4");
 }
 
 #[tokio::test]

@@ -311,3 +311,98 @@ async fn bytes_on_a_tunnel_that_falls_silent_go_again_on_another_from_where_they
     assert_eq!(bytes, b"hello again");
     assert!(moved.ordinal > header.ordinal);
 }
+
+/// Says something about a stream on the tunnel's control stream.
+fn say(tunnel: &Tunnel, frame: Frame) {
+    let mut bytes = Vec::new();
+    frame.encode(&mut bytes);
+    tunnel.send(TunnelMessage::Ledger(bytes));
+}
+
+/// Waits until the session has ended its own direction of a stream.
+async fn ended(control: &mut ControlReader, stream: StreamId) {
+    in_time(async {
+        loop {
+            if let TunnelMessage::Ledger(bytes) = control.read().await.unwrap()
+                && let Frame::End(end) = Frame::decode(&bytes).unwrap()
+                && end.stream == stream
+            {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+/// Writes this on a new carrier.
+async fn carry(tunnel: &Tunnel, header: CarrierHeader, bytes: &[u8]) {
+    let mut carrier = in_time(tunnel.connection.open_uni()).await.unwrap();
+    carrier.write_all(&header.encode()).await.unwrap();
+    carrier.write_all(bytes).await.unwrap();
+    carrier.finish().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_dialled_here_is_broken_off_behind_the_last_words_of_the_other_end() {
+    let (target, at) = debuggee().await;
+    let mut hostile = Hostile::with(|config| {
+        config.forwards.push(forward(Direction::ToIde, at));
+        config.ports.push(None);
+    })
+    .await;
+    let (tunnel, mut control) = hostile.tunnel().await;
+    let mut header = CarrierHeader {
+        stream: StreamId::new(Side::Connector, 0),
+        forward: 1,
+        ordinal: 0,
+        offset: 0,
+    };
+    carry(&tunnel, header, b"hello").await;
+    let (mut program, _) = in_time(target.accept()).await.unwrap();
+    let mut hello = [0; 5];
+    in_time(program.read_exact(&mut hello)).await.unwrap();
+    (header.ordinal, header.offset) = (1, 5);
+    broken_off(&tunnel, &mut control, header, &mut program).await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_here_is_broken_off_behind_the_last_words_of_the_other_end() {
+    let mut hostile = Hostile::new().await;
+    let (tunnel, mut control) = hostile.tunnel().await;
+    let mut program = dial(&hostile.listener.port().await).await;
+    program.write_all(b"hello").await.unwrap();
+    let (mut header, _) = carried(&tunnel, 5).await;
+    (header.ordinal, header.offset) = (0, 0);
+    broken_off(&tunnel, &mut control, header, &mut program).await;
+}
+
+/// Breaks a stream off, its last words at the place that the header names; the program hears them, and then a RST.
+async fn broken_off(
+    tunnel: &Tunnel,
+    control: &mut ControlReader,
+    header: CarrierHeader,
+    program: &mut TcpStream,
+) {
+    let (stream, forward) = (header.stream, header.forward);
+    let code = p2pdbg_ledger::ResetCode::CONNECTION;
+    let stop = p2pdbg_ledger::Stop {
+        stream,
+        forward,
+        code,
+    };
+    say(tunnel, Frame::Stop(stop));
+    ended(control, stream).await;
+    carry(tunnel, header, b"last words").await;
+    let end = p2pdbg_ledger::End {
+        stream,
+        forward,
+        kind: p2pdbg_ledger::EndKind::Reset(code),
+        offset: header.offset + 10,
+    };
+    say(tunnel, Frame::End(end));
+    let mut words = [0; 10];
+    in_time(program.read_exact(&mut words)).await.unwrap();
+    assert_eq!(&words, b"last words");
+    let end = in_time(program.read_u8()).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}
