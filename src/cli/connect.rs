@@ -131,28 +131,11 @@ pub fn resolve_connect(
     if !args.forwards.is_empty() {
         return Err(forwards_at_the_wrong_end("-L and -R"));
     }
-    let typed = args.code.join(" ");
     refuse_more_than_a_code(&args.code)?;
     let command = parse_command(args.command, args.code.is_empty())?;
     let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
     let asks = terminal && !args.session.json && command.is_none();
-    let given_here = !args.code.is_empty();
-    let code_elsewhere = given(environment.code);
-    let is_elsewhere = code_elsewhere.is_some();
-    let named = match (args.peer, given(typed).or(code_elsewhere)) {
-        (Some(name), _) => Some(Meeting::Known(parse_name("--peer", &name)?)),
-        (None, Some(code)) => {
-            let malformed = |fault| match given_here {
-                true => {
-                    let meant = no_code_but_a_program(&args.code, is_elsewhere);
-                    meant.unwrap_or_else(|| code_malformed(&fault, &code))
-                }
-                false => at(secret_variables::CODE, code_malformed(&fault, &code)),
-            };
-            Some(Meeting::Code(code.parse().map_err(malformed)?))
-        }
-        (None, None) => None,
-    };
+    let named = named(args.peer, &args.code, environment.code)?;
     let mut session = resolve_session(args.session, environment.config)?;
     #[cfg(unix)]
     {
@@ -187,6 +170,29 @@ pub fn resolve_connect(
         until_stdin_ends: args.until_stdin_ends,
         owner,
         command,
+    })
+}
+
+/// How the listener is found, if that is said: by a peer's name, by the words that are typed, or by a code that comes in
+/// elsewhere.
+fn named(
+    peer: Option<String>,
+    words: &[String],
+    elsewhere: Option<String>,
+) -> Result<Option<Meeting>, Failure> {
+    let elsewhere = given(elsewhere);
+    let is_elsewhere = elsewhere.is_some();
+    Ok(match (peer, given(words.join(" ")).or(elsewhere)) {
+        (Some(name), _) => Some(Meeting::Known(parse_name("--peer", &name)?)),
+        (None, Some(code)) => {
+            let malformed = |fault| match words {
+                [] => at(secret_variables::CODE, code_malformed(&fault, &code)),
+                words => no_code_but_a_program(words, is_elsewhere)
+                    .unwrap_or_else(|| code_malformed(&fault, &code)),
+            };
+            Some(Meeting::Code(code.parse().map_err(malformed)?))
+        }
+        (None, None) => None,
     })
 }
 

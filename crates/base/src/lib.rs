@@ -41,5 +41,5 @@ pub use probation::Probation;
 pub use queue_room::Room;
 pub use refused_words::{in_two_lines, value_of};
 pub use tcp_silence::Silence;
-pub use terminal::{say_line, shows_colours, takes_escapes};
+pub use terminal::{shows_colours, takes_escapes};
 pub use untrusted::Untrusted;

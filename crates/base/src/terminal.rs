@@ -1,26 +1,16 @@
 //! What a person is told on standard error, and what a terminal is to be sent besides text: escape sequences that move
 //! its cursor, and colours.
 
-use std::{
-    fmt::Arguments,
-    io::{self, IsTerminal, Write},
-};
+use std::io::IsTerminal;
 
-/// Says a line on standard error, written as for `format!`. That nobody reads there any more is no reason to end, as it
-/// is for `eprintln!`, which panics then.
+/// Says a line on standard error, written as for `format!`, in one write, so that no other process's stands within it.
+/// That nobody reads there any more is no reason to end, as it is for `eprintln!`, which panics then.
 #[macro_export]
 macro_rules! say {
-    ($($line:tt)*) => {
-        $crate::say_line(::core::format_args!($($line)*))
-    };
-}
-
-/// Says a line on standard error, in one write, so that no other process's stands within it.
-#[doc(hidden)]
-pub fn say_line(line: Arguments<'_>) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(format!("{line}\n").as_bytes());
+    ($($line:tt)*) => {{
+        let line = ::std::format!("{}\n", ::std::format_args!($($line)*));
+        let _ = ::std::io::Write::write_all(&mut ::std::io::stderr(), line.as_bytes());
+    }};
 }
 
 /// Whether this is a terminal that takes escape sequences: not where `TERM` says that it knows none. A console of
