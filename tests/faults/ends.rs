@@ -59,6 +59,29 @@ fn a_reset_in_an_outage_arrives_as_a_reset() {
 }
 
 #[test]
+fn last_words_before_a_reset_in_an_outage_arrive_before_it_both_ways() {
+    for (name, from_ide) in [("words", true), ("answer", false)] {
+        let Some(session) = Session::direct(name) else {
+            return;
+        };
+        let [ide, debuggee] = session.connect();
+        say(&ide, &debuggee, "before");
+        say(&debuggee, &ide, "before");
+        let [breaks_off, hears] = match from_ide {
+            true => [ide, debuggee],
+            false => [debuggee, ide],
+        };
+        while_cut(&session, "last words and a reset in an outage", || {
+            (&breaks_off).write_all(b"last words").unwrap();
+            reset(breaks_off);
+        });
+        heard(&hears, "last words");
+        receive_reset(&hears);
+        session.finish_with_resets(2);
+    }
+}
+
+#[test]
 fn a_connector_that_comes_back_as_another_process_pairs_again_without_a_code() {
     let Some(mut session) = Session::direct("again") else {
         return;
