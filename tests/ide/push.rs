@@ -58,6 +58,32 @@ fn one_of_two_services_with_the_same_names_is_asked_for_and_nothing_is_written_b
 }
 
 #[test]
+fn file_is_copied_to_its_place_also_where_a_copy_of_the_project_lies_beside_it() {
+    let setting = Setting::loopback();
+    let here = checkout(&[
+        ("app.py", "1"),
+        ("db.py", "1"),
+        ("old/app.py", "1"),
+        ("old/db.py", "1"),
+    ]);
+    let there = plain(&[("app.py", "1"), ("db.py", "1")]);
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    compared(&pair.listener, &[]);
+    // One file, and then all of them: the copy alone is the same as what is there.
+    for edited in [&["app.py"][..], &["app.py", "db.py"]] {
+        for name in edited {
+            write(here.path(), name, "edited");
+        }
+        let listed = beside(&pair.listener, here.path(), &["sources"]);
+        assert_eq!(stdout(&listed), format!("{}\n", edited.join("\n")));
+    }
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    assert!(stderr(&pushed).contains("2 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), "app.py"), "edited");
+}
+
+#[test]
 fn file_that_is_named_behind_a_link_goes_where_its_name_says() {
     let setting = Setting::loopback();
     let here = plain(&[

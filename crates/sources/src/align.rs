@@ -4,6 +4,10 @@
 //! Each file votes for what is left of two names when their common end is taken off. What most files agree on is tried,
 //! and of what fits equally well that is taken under which more files are the same. Names that every project has say
 //! little, and names that differ in case are alike.
+//!
+//! A copy of the project within it (`old/`, a work tree, what was built of it) fits as well as the project itself, and
+//! better once a file was edited. So where no pair has more names in common than the roots, or than the pair of the
+//! last time, it stays that one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -118,54 +122,102 @@ pub(super) struct Alignment {
     pub(super) is_doubtful: bool,
 }
 
-/// The pair of directories under which the most files are at both ends. `is_same` says whether two files hold the same.
+impl Alignment {
+    /// Several fit equally well.
+    pub(super) const DOUBTFUL: Self = Self {
+        prefixes: Prefixes {
+            here: String::new(),
+            there: String::new(),
+        },
+        is_known: false,
+        is_doubtful: true,
+    };
+
+    fn known(prefixes: Prefixes) -> Self {
+        Self {
+            prefixes,
+            is_known: true,
+            is_doubtful: false,
+        }
+    }
+}
+
+/// A pair that is tried.
+struct Tried {
+    prefixes: Prefixes,
+    /// What the names that both ends have under it weigh.
+    names: u64,
+    /// The same, with what the files that hold the same weigh beside it.
+    score: u64,
+    /// How many files of those that were read hold the same, and how many were read.
+    same: (usize, usize),
+}
+
+/// The pair of directories under which the most files are at both ends. `is_same` says whether two files hold the same,
+/// and `before` is the pair that was found the last time.
 pub(super) fn align(
     here: &[&SourceName],
     there: &[&SourceName],
+    before: Option<&Prefixes>,
     mut is_same: impl FnMut(&SourceName, &SourceName) -> bool,
 ) -> Alignment {
     let names = Names::of(there.iter().copied());
-    let mut tried: Vec<(u64, Prefixes)> = candidates(here, there)
-        .into_iter()
-        .map(|prefixes| {
-            (
-                common(here, &names, &prefixes)
-                    .map(|(a, _)| weight(a, &prefixes))
-                    .sum(),
-                prefixes,
-            )
-        })
-        .collect();
-    let most = tried.iter().map(|(score, _)| *score).max().unwrap_or(0);
+    let weighed = candidates(here, there).into_iter().map(|prefixes| {
+        let common = common(here, &names, &prefixes);
+        let names = common.map(|(a, _)| weight(a, &prefixes)).sum();
+        Tried {
+            prefixes,
+            names,
+            score: names,
+            same: (0, 0),
+        }
+    });
+    let mut tried: Vec<Tried> = weighed.collect();
+    let most = tried.iter().map(|one| one.names).max().unwrap_or(0);
     if most == 0 {
         return Alignment::default();
     }
-    tried.retain(|(score, _)| *score * 2 >= most);
+    tried.retain(|one| one.names * 2 >= most);
     if tried.len() > 1 {
-        for (score, prefixes) in &mut tried {
-            let same = common(here, &names, prefixes)
-                .take(MOST_READ)
-                .filter(|(a, b)| is_same(a, b))
-                .map(|(a, _)| weight(a, prefixes));
-            *score += same.sum::<u64>();
+        for one in &mut tried {
+            for (a, b) in common(here, &names, &one.prefixes).take(MOST_READ) {
+                one.same.1 += 1;
+                if is_same(a, &b) {
+                    one.same.0 += 1;
+                    one.score += weight(a, &one.prefixes);
+                }
+            }
         }
     }
-    let most = tried.iter().map(|(score, _)| *score).max().unwrap_or(0);
-    let mut best = tried.into_iter().filter(|(score, _)| *score == most);
-    let (_, first) = best.next().unwrap_or_default();
-    let is_whole = |prefixes: &Prefixes| *prefixes == Prefixes::default();
-    let rest: Vec<_> = best.map(|(_, prefixes)| prefixes).collect();
-    let is_any_whole = is_whole(&first) || rest.iter().any(is_whole);
-    // What cannot be told is not guessed.
-    let is_known = is_any_whole || rest.is_empty();
-    Alignment {
-        prefixes: match is_any_whole || !is_known {
-            true => Prefixes::default(),
-            false => first,
-        },
-        is_known,
-        is_doubtful: !is_known,
+    if let Some(alignment) = stays(&tried, most, before) {
+        return alignment;
     }
+    let most = tried.iter().map(|one| one.score).max().unwrap_or(0);
+    let best = tried.into_iter().filter(|one| one.score == most);
+    let best: Vec<_> = best.map(|one| one.prefixes).collect();
+    match &best[..] {
+        [one] => Alignment::known(one.clone()),
+        several if several.contains(&Prefixes::default()) => Alignment::known(Prefixes::default()),
+        // What cannot be told is not guessed.
+        _ => Alignment::DOUBTFUL,
+    }
+}
+
+/// The pair of the last time or else the roots, if no other has more names in common. Where none of its files is the
+/// same, and all of another's are, that one may be meant by now: then it is doubtful, but for roots that were each
+/// other's already.
+fn stays(tried: &[Tried], most: u64, before: Option<&Prefixes>) -> Option<Alignment> {
+    let root = Prefixes::default();
+    let with_most = || tried.iter().filter(|one| one.names == most);
+    let of_before = before.and_then(|pair| with_most().find(|one| one.prefixes == *pair));
+    let own = of_before.or_else(|| with_most().find(|one| one.prefixes == root))?;
+    let is_all_the_same = |one: &Tried| one.same.1 > 0 && one.same.0 == one.same.1;
+    let is_doubtful = own.same.0 == 0 && with_most().any(is_all_the_same);
+    let is_settled = own.prefixes == root && before == Some(&root);
+    Some(match is_doubtful && !is_settled {
+        true => Alignment::DOUBTFUL,
+        false => Alignment::known(own.prefixes.clone()),
+    })
 }
 
 /// The files that are at both ends under a pair.
@@ -258,7 +310,7 @@ mod tests {
         let is_same = |a: &SourceName, b: &SourceName| same.contains(&(a.as_str(), b.as_str()));
         let Alignment {
             prefixes, is_known, ..
-        } = align(&here, &there, is_same);
+        } = align(&here, &there, None, is_same);
         assert!(is_known);
         (prefixes.here, prefixes.there)
     }
@@ -328,12 +380,43 @@ mod tests {
         assert_eq!(aligned(&here, &["app/main.py"], &same), pair("two/", ""));
         let (here, there) = (names(&here), names(&["app/main.py"]));
         let (here, there): (Vec<_>, Vec<_>) = (here.iter().collect(), there.iter().collect());
-        let doubtful = align(&here, &there, |_, _| false);
+        let doubtful = align(&here, &there, None, |_, _| false);
         assert!(
             !doubtful.is_known && doubtful.is_doubtful,
             "it is not guessed"
         );
         assert_eq!(doubtful.prefixes, Prefixes::default());
-        assert_eq!(align(&here, &[], |_, _| true), Alignment::default());
+        assert_eq!(align(&here, &[], None, |_, _| true), Alignment::default());
+    }
+
+    #[test]
+    fn copy_of_the_project_within_it_is_not_taken_for_it_once_a_file_was_edited() {
+        let root = Prefixes::default();
+        let old = Prefixes {
+            here: "old/".to_owned(),
+            there: String::new(),
+        };
+        let here = names(&["app.py", "db.py", "old/app.py", "old/db.py"]);
+        let there = names(&["app.py", "db.py"]);
+        let (here, there): (Vec<_>, Vec<_>) = (here.iter().collect(), there.iter().collect());
+        let aligned = |before: Option<&Prefixes>, differ: &[&str]| {
+            let is_same = |a: &SourceName, _: &SourceName| !differ.contains(&a.as_str());
+            align(&here, &there, before, is_same)
+        };
+        let is_at = |prefixes: &Prefixes| Alignment::known(prefixes.clone());
+        for before in [None, Some(&root)] {
+            assert_eq!(aligned(before, &[]), is_at(&root));
+            assert_eq!(aligned(before, &["app.py"]), is_at(&root));
+            let all = ["app.py", "db.py", "old/app.py"];
+            assert_eq!(aligned(before, &all), is_at(&root));
+        }
+        // Nothing but the last time says that both were edited, rather than that the part is meant.
+        let both = ["app.py", "db.py"];
+        assert_eq!(aligned(Some(&root), &both), is_at(&root));
+        assert_eq!(aligned(None, &both), Alignment::DOUBTFUL);
+        // One that was found stays as well, until all speaks for another.
+        assert_eq!(aligned(Some(&old), &["old/app.py"]), is_at(&old));
+        let of_old = ["old/app.py", "old/db.py"];
+        assert_eq!(aligned(Some(&old), &of_old), Alignment::DOUBTFUL);
     }
 }
