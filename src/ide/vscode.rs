@@ -82,7 +82,8 @@ pub(super) fn plan(
         let mut after = before.clone().unwrap_or_default();
         for (place, entries) in lists.iter().filter(|(_, entries)| !entries.is_empty()) {
             let lists = written.of(&facts.whole_path(path));
-            after = jsonc::with_entries(path, Some(&after), place, entries, lists)?;
+            after =
+                jsonc::with_entries(path, Some(&after), place, entries, lists, &mut plan.notes)?;
         }
         plan.files.push(PlannedFile {
             path: path.to_owned(),
