@@ -137,9 +137,23 @@ fn what_was_installed_is_compared_and_copied_only_if_it_is_named() {
     );
     assert!(said.contains("1 copied"), "{said}");
     assert_eq!(text(there.path(), "env/bin/pip"), "#!/home/b");
-    let pushed = beside(&pair.listener, here.path(), &["push", "node_modules"]);
-    assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+    write(here.path(), "app.py", "newer");
+    let pushed = beside(&pair.listener, here.path(), &["push", "."]);
+    let said = stderr(&pushed);
+    assert!(
+        said.contains("what was installed is left as it is there (3 in it"),
+        "{said}"
+    );
+    assert!(said.contains("1 copied"), "{said}");
     assert_eq!(text(there.path(), "env/bin/pip"), "#!/home/b");
+    for (named, file) in [
+        ("node_modules/left", "node_modules/left/pad.js"),
+        ("env", "env/bin/pip"),
+    ] {
+        let pushed = beside(&pair.listener, here.path(), &["push", named]);
+        assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+        assert_eq!(text(there.path(), file), "#!/home/a");
+    }
 }
 
 #[test]
