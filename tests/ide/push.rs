@@ -240,3 +240,32 @@ fn file_system_that_is_only_read_is_told_as_that() {
         "{said}"
     );
 }
+
+/// As `docker run -v ./app.py:/app/app.py` and `subPath` of Kubernetes have it.
+#[test]
+#[cfg(target_os = "linux")]
+fn file_that_is_mounted_by_itself_is_written_over_and_what_was_there_is_kept() {
+    use crate::sources::Disk;
+
+    let setting = Setting::loopback();
+    let here = plain(&[("app.py", "new"), ("db.py", "1")]);
+    let there = plain(&[("app.py", ""), ("db.py", "1")]);
+    let volume = plain(&[("app.py", "written there")]);
+    let place = there.path().join("app.py");
+    let Some(_mounted) = Disk::bind(&volume.path().join("app.py"), &place) else {
+        crate::harness::skip("only root can mount a file");
+        return;
+    };
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    compared(&pair.listener, &["app.py"]);
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    let said = stderr(&pushed);
+    assert!(said.contains("1 copied"), "{pushed:?}");
+    assert_eq!(text(volume.path(), "app.py"), "new");
+    let (_, kept) = said.split_once("kept beside it as ").unwrap();
+    let kept = kept.lines().next().unwrap();
+    assert_eq!(text(there.path(), kept), "written there");
+    let count = fs::read_dir(there.path()).unwrap().count();
+    assert_eq!(count, 3, "no part is left");
+}

@@ -563,15 +563,24 @@ fn nobody_waits_for_a_peer_that_was_killed() {
     }
 }
 
-/// A small file system, which is gone with the value.
+/// Something that is mounted, a small file system say, and gone with the value.
 #[cfg(target_os = "linux")]
 pub(super) struct Disk<'a>(&'a Path);
 
 #[cfg(target_os = "linux")]
 impl<'a> Disk<'a> {
     pub(super) fn mount(at: &'a Path) -> Option<Self> {
+        Self::mount_with(&["-t", "tmpfs", "-o", "size=1m", "none"], at)
+    }
+
+    /// A single file at the place of another one.
+    pub(super) fn bind(file: &Path, at: &'a Path) -> Option<Self> {
+        Self::mount_with(&["--bind", file.to_str()?], at)
+    }
+
+    fn mount_with(arguments: &[&str], at: &'a Path) -> Option<Self> {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(at);
+        mount.args(arguments).arg(at);
         mount.status().ok()?.success().then_some(Self(at))
     }
 }

@@ -182,9 +182,14 @@ impl Directory {
         Ok(rustix::fs::openat(&self.0, name, flags | FILE, mode)?.into())
     }
 
-    /// Puts a file in the place of another one. A link that is there is replaced, not followed.
-    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+    /// Puts a file in the place of another one. A link that is there is replaced, not followed. `false` where something
+    /// is mounted at just that place, as containers have it of a single file: that can be written over alone.
+    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<bool> {
+        match rustix::fs::renameat(&self.0, from, &self.0, to) {
+            Ok(()) => Ok(true),
+            Err(Errno::BUSY) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives a file a second name; `false` where the file system has no such thing.

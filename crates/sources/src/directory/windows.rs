@@ -152,8 +152,8 @@ impl Directory {
     }
 
     /// Puts a file in the place of another one. A link that is there is replaced, not followed.
-    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, &self.0, to)
+    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<bool> {
+        self.0.rename(from, &self.0, to).map(|()| true)
     }
 
     /// Gives a file a second name; `false` where the file system has no such thing.
