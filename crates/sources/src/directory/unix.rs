@@ -167,14 +167,29 @@ impl Directory {
         self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// Opens a file to read and write it, made if there is none; `None` if it is anything else than this user's own
-    /// file with no other name.
+    /// Opens a file to read and write it, made if there is none; `None` if it is no file, or has another name too.
+    /// Another user's is made anew.
     pub(crate) fn part(&self, name: &str) -> io::Result<Option<File>> {
-        let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
-        let stat = rustix::fs::fstat(&file)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let is_ours = stat.st_nlink == 1 && stat.st_uid == rustix::process::geteuid().as_raw();
-        Ok((is_file && is_ours).then_some(file))
+        // What is made here is ours, whoever's it is by its looks: CIFS, FAT, the shared folders of virtual machines and
+        // NFS for root show another user.
+        let make = || self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(Some),
+        }
+        let file = self.open_file(name, OFlags::RDWR);
+        if let Ok(file) = &file {
+            let stat = rustix::fs::fstat(file)?;
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            if !is_file || stat.st_nlink != 1 {
+                return Ok(None);
+            }
+            if stat.st_uid != rustix::process::geteuid().as_raw() {
+                self.remove(name)?;
+                return make().map(Some);
+            }
+        }
+        file.map(Some)
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
@@ -238,8 +253,16 @@ impl Directory {
         old: Option<Attributes>,
         executable: bool,
     ) -> io::Result<()> {
-        let mode = old.map_or(FRESH, |old| old.mode);
-        Ok(rustix::fs::fchmod(file, with_execution(mode, executable))?)
+        let mode = with_execution(old.map_or(FRESH, |old| old.mode), executable);
+        match rustix::fs::fchmod(file, mode) {
+            // Where the file system says whose a file is, and not who made it, it says what its mode is as well.
+            Err(Errno::PERM)
+                if rustix::fs::fstat(file)?.st_uid != rustix::process::geteuid().as_raw() =>
+            {
+                Ok(())
+            }
+            set => Ok(set?),
+        }
     }
 
     /// Makes a new file that of the user and group whose the old one was, or the directory. `false` if that cannot be:

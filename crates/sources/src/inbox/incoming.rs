@@ -76,7 +76,10 @@ impl Incoming {
             ends: offer.ends,
             convert: there.map(|there| (offer.ends, there)),
         };
-        incoming.take_up().map_err(|error| refusal(&error))?;
+        if let Err(error) = incoming.take_up() {
+            incoming.throw_away();
+            return Err(refusal(&error));
+        }
         Ok(incoming)
     }
 

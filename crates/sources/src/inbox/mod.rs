@@ -303,6 +303,29 @@ mod tests {
     }
 
     #[test]
+    fn part_that_shows_another_owner_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = open(dir.path());
+        let offer = offer("a", "0123456789");
+        let mut begun = wanted(&inbox, &offer);
+        begun.add(b"evil!").unwrap();
+        let part = dir.path().join(&begun.part);
+        // Only root can give files away.
+        if std::os::unix::fs::chown(&part, Some(1000), None).is_err() {
+            return;
+        }
+        let mut incoming = wanted(&inbox, &offer);
+        assert_eq!(incoming.have(), 0, "it is not taken for ours");
+        incoming.add(b"0123456789").unwrap();
+        incoming.finish().unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.path().join("a")).unwrap(),
+            "0123456789"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn what_is_not_what_was_offered_is_thrown_away() {
         let dir = tempfile::tempdir().unwrap();
         let inbox = open(dir.path());
