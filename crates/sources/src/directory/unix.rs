@@ -226,9 +226,12 @@ impl Directory {
         Ok(Some(room.f_bavail.saturating_mul(room.f_frsize)))
     }
 
-    /// Has its names written to the disk.
+    /// Has its names written to the disk, where the file system has that of a directory.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        match rustix::fs::fsync(&self.0) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+            synced => Ok(synced?),
+        }
     }
 
     /// Lets whoever may read a file that is there run it, if that is asked for.
@@ -338,5 +341,18 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
         Some(Errno::ROFS) => Refusal::ReadOnly,
         Some(Errno::TXTBSY) => Refusal::InUse,
         _ => Refusal::Disk,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_that_cannot_be_synchronised_is_no_failure() {
+        // So does the one of the kernel.
+        let directory = Directory::open(Path::new("/proc")).unwrap();
+        assert_eq!(rustix::fs::fsync(&directory.0), Err(Errno::INVAL));
+        directory.sync().unwrap();
     }
 }
