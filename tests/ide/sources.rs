@@ -527,6 +527,26 @@ fn trees_with_nothing_in_common_are_a_warning_and_copy_nothing() {
 }
 
 #[test]
+fn end_without_any_file_is_told_of() {
+    let setting = Setting::loopback();
+    let (here, there) = (plain(&[]), plain(&[("main.go", "2")]));
+    let pair = pair(&setting, &here, &there, &[]);
+    for (peer, end) in [
+        (&pair.listener, "this end"),
+        (&pair.connector, "the other end"),
+    ] {
+        let message = peer.warning(WarningCode::NothingInCommon).message;
+        let empty = format!("there is none to compare at {end}");
+        assert!(message.as_str().contains(&empty), "{message:?}");
+    }
+    let listed = beside(&pair.listener, here.path(), &["sources"]);
+    assert!(
+        stderr(&listed).contains("none to compare at this end"),
+        "{listed:?}"
+    );
+}
+
+#[test]
 fn a_directory_that_is_ignored_is_told_of_and_fails() {
     let setting = Setting::loopback();
     let here = checkout(&[

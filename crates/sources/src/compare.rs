@@ -42,6 +42,12 @@ impl Differences {
             true => {
                 "have files of the same names in several directories, any of which may be meant"
             }
+            false if self.only_here == 0 => {
+                "have no file in common: there is none to compare at this end"
+            }
+            false if self.only_there == 0 => {
+                "have no file in common: there is none to compare at the other end"
+            }
             false => "have no file in common",
         }
     }
@@ -51,9 +57,9 @@ impl Differences {
         self.same + self.differ.len() + self.ends.len()
     }
 
-    /// Whether both ends have files, and none of them is at both.
+    /// Whether there are files, and none of them is at both ends.
     pub fn is_of_strangers(&self) -> bool {
-        self.in_common() == 0 && self.only_here > 0
+        self.in_common() == 0 && self.only_here + self.only_there > 0
     }
 
     /// What the peer has found, as this end has it: `here` is what was asked for.
