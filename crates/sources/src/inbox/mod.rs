@@ -523,6 +523,15 @@ mod tests {
             fs::read_to_string(dir.path().join("new.sh")).unwrap(),
             "#!/bin/sh\necho new\n"
         );
+        let mixed = "#!/bin/sh\r\necho newest\n";
+        for name in ["run.sh", "newest.sh"] {
+            let written = put_as(&inbox, &Seen::default(), &offer(name, mixed), mixed);
+            assert!(written.converted);
+            assert_eq!(
+                fs::read_to_string(dir.path().join(name)).unwrap(),
+                "#!/bin/sh\necho newest\n"
+            );
+        }
         let plain = "a\r\nb\r\n";
         put(&inbox, "new.txt", plain);
         assert_eq!(
