@@ -138,11 +138,15 @@ fn put(list: &CstArray, entry: &Entry, written: &mut Lists, notes: &mut Vec<Stri
     let of_entry = name.as_str().unwrap_or_default();
     let there = list.elements().into_iter().find(is_it);
     match there.and_then(|node| node.as_object()) {
-        Some(object) => merge(&object, &entry.kept_up_to_date(), of_entry, written, notes),
+        Some(object) => {
+            let there = object.to_serde_value().unwrap_or(Json::Null);
+            let kept = entry.kept_up_to_date(&there);
+            merge(&object, &kept, of_entry, written, notes);
+        }
         None => {
             list.ensure_multiline();
             list.append(whole);
-            if let Value::Object(fields) = entry.kept_up_to_date() {
+            if let Value::Object(fields) = entry.kept_up_to_date(&Json::Null) {
                 for (key, value) in &fields {
                     note(value, &format!("{of_entry}/{key}"), written);
                 }

@@ -115,3 +115,21 @@ fn what_is_not_put_back_into_an_older_file_is_told() {
     );
     assert!(said.contains("p2pdbg debugpy"), "{said}");
 }
+
+#[test]
+fn task_before_a_start_and_matcher_of_another_kind_stay_the_users() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.write("vscode");
+    let before = "\"preLaunchTask\": \"p2pdbg tunnel\"";
+    let launch = user.file(LAUNCH);
+    let own = launch.replace(before, "\"preLaunchTask\": \"build and tunnel\"");
+    assert_ne!(own, launch);
+    user.put(LAUNCH, &own);
+    let mut tasks: Value = serde_json::from_str(&user.file(TASKS)).unwrap();
+    tasks["tasks"][0]["problemMatcher"] = json!(["$mine"]);
+    let tasks = serde_json::to_string_pretty(&tasks).unwrap();
+    user.put(TASKS, &tasks);
+    user.write("vscode");
+    assert_eq!(user.file(LAUNCH), own);
+    assert_eq!(user.file(TASKS), tasks);
+}
