@@ -124,6 +124,21 @@ mod here {
         root: PathBuf,
     }
 
+    /// The directory that was named.
+    fn named(directory: &Path) -> Result<PathBuf, Failure> {
+        let path = at_home(directory.to_owned());
+        let found = by_its_name(&path).and_then(|whole| match whole.metadata()?.is_dir() {
+            true => Ok(whole),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        });
+        found.map_err(|error| {
+            let name = directory.display().to_string();
+            let name = Untrusted::limited(&name, 300);
+            Failure::new(ErrorCode::Usage, format!("cannot compare {name}: {error}"))
+                .hint("name the directory with the sources with --sources DIR")
+        })
+    }
+
     impl<'a> Session<'a> {
         async fn find(args: &'a SourcesArgs) -> Result<Self, Failure> {
             let peer = args.peer.as_deref();
@@ -135,7 +150,7 @@ mod here {
                 root.filter(|root| !holds_home(root))
             };
             let root = match &args.sources {
-                Some(directory) => by_its_name(&at_home(directory.clone())).ok(),
+                Some(directory) => Some(named(directory)?),
                 None => of_session().or_else(around),
             };
             let root = root.filter(|root| root.is_dir()).ok_or_else(|| {

@@ -376,6 +376,13 @@ fn the_jetbrains_ides_for_go_and_java_get_theirs() {
     assert!(go.contains(
         "type=\"GoRemoteDebugConfigurationType\" factoryName=\"Go Remote\" port=\"2345\""
     ));
+    // Once it was put into a folder, in which the IDE shows it.
+    let path = ".idea/runConfigurations/p2pdbg_delve.xml";
+    let remote = "factoryName=\"Go Remote\"";
+    let own = go.replace(remote, &format!("{remote} folderName=\"remote\""));
+    user.put(path, &own.replace("2345", "1"));
+    user.write("goland");
+    assert_eq!(user.file(path), own);
     user.write("idea");
     let java = user.file(".idea/runConfigurations/p2pdbg_jdwp-listen.xml");
     assert!(

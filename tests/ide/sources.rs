@@ -521,6 +521,13 @@ fn trees_with_nothing_in_common_are_a_warning_and_copy_nothing() {
     }
     let listed = beside(&pair.listener, here.path(), &["sources"]);
     assert!(stderr(&listed).contains("no file in common"), "{listed:?}");
+    for (name, why) in [("nosuch", "No such file"), ("app.py", "not a directory")] {
+        let listed = beside(&pair.listener, here.path(), &["sources", "--sources", name]);
+        let said = stderr(&listed);
+        let expected = format!("cannot compare {name}: {why}");
+        assert!(said.contains(&expected), "{said}");
+        assert_eq!(listed.status.code(), Some(2), "{listed:?}");
+    }
     let pushed = beside(&pair.listener, here.path(), &["push"]);
     assert_eq!(pushed.status.code(), Some(1), "{pushed:?}");
     assert_eq!(fs::read_dir(there.path()).unwrap().count(), 1);
