@@ -220,6 +220,40 @@ fn stays(tried: &[Tried], most: u64, before: Option<&Prefixes>) -> Option<Alignm
     })
 }
 
+/// A pair of directories, gone on below as far as all files in common lie in directories whose names differ in case: an
+/// IDE's path mapping leads from the one to the other, and not to a name that it was not told.
+pub(super) fn as_spelt(prefixes: &Prefixes, common: &[(&SourceName, SourceName)]) -> Prefixes {
+    let directories = |(here, there): &(&SourceName, SourceName)| {
+        let (here, _) = here
+            .as_str()
+            .strip_prefix(&prefixes.here)?
+            .rsplit_once('/')?;
+        let (there, _) = there
+            .as_str()
+            .strip_prefix(&prefixes.there)?
+            .rsplit_once('/')?;
+        let pairs = here.split('/').zip(there.split('/'));
+        let pairs = pairs.map(|(here, there)| (here.to_owned(), there.to_owned()));
+        Some(pairs.collect::<Vec<(String, String)>>())
+    };
+    let mut files = common
+        .iter()
+        .map(|pair| directories(pair).unwrap_or_default());
+    let mut shared = files.next().unwrap_or_default();
+    for other in files {
+        let alike = shared.iter().zip(&other).take_while(|(a, b)| a == b);
+        shared.truncate(alike.count());
+    }
+    let last = shared.iter().rposition(|(here, there)| here != there);
+    shared.truncate(last.map_or(0, |last| last + 1));
+    let mut spelt = prefixes.clone();
+    for (here, there) in shared {
+        spelt.here.push_str(&format!("{here}/"));
+        spelt.there.push_str(&format!("{there}/"));
+    }
+    spelt
+}
+
 /// The files that are at both ends under a pair.
 fn common<'a>(
     here: &'a [&SourceName],
@@ -355,6 +389,32 @@ mod tests {
             ),
             pair("", "srv/")
         );
+    }
+
+    #[test]
+    fn directories_that_all_files_are_in_are_told_as_they_are_spelt() {
+        let spelt = |here: &str, there: &str, files: &[(&str, &str)]| {
+            let prefixes = Prefixes {
+                here: here.to_owned(),
+                there: there.to_owned(),
+            };
+            let here = names(&files.iter().map(|(here, _)| *here).collect::<Vec<_>>());
+            let there = names(&files.iter().map(|(_, there)| *there).collect::<Vec<_>>());
+            let files: Vec<_> = here.iter().zip(there).collect();
+            let Prefixes { here, there } = as_spelt(&prefixes, &files);
+            (here, there)
+        };
+        let app = ("Backend/api/App.py", "backend/api/app.py");
+        assert_eq!(spelt("", "", &[app]), pair("Backend/", "backend/"));
+        let inner = [
+            ("x/Web/a.py", "x/web/a.py"),
+            ("x/Web/b/c.py", "x/web/b/c.py"),
+        ];
+        assert_eq!(spelt("", "", &inner), pair("x/Web/", "x/web/"));
+        assert_eq!(spelt("x/", "x/", &inner), pair("x/Web/", "x/web/"));
+        assert_eq!(spelt("", "", &[app, ("a.py", "a.py")]), pair("", ""));
+        assert_eq!(spelt("", "", &[("a/b.py", "a/B.py")]), pair("", ""));
+        assert_eq!(spelt("s/", "", &[]), pair("s/", ""));
     }
 
     #[test]

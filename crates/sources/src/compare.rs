@@ -142,7 +142,6 @@ pub(super) fn find(
     } = aligned;
     let mut found = Found {
         differences: Differences {
-            prefixes: prefixes.reversed(),
             left_out: left_out_there + listing.left_out,
             is_doubtful,
             ..Differences::default()
@@ -154,6 +153,8 @@ pub(super) fn find(
         not_read: 0,
     };
     let names = Names::of(listing.names.iter());
+    let prefixes = as_spelt(&prefixes, is_known, asked, &names);
+    found.differences.prefixes = prefixes.reversed();
     let twins = Names::of(asked.keys());
     let mut only_there = 0;
     for (name, theirs) in asked {
@@ -184,6 +185,20 @@ pub(super) fn find(
     found.differences.only_there = only_there;
     found.differences.left_out += found.not_read;
     found
+}
+
+/// The pair of directories as a path mapping has to have them, if one is known.
+fn as_spelt(
+    prefixes: &Prefixes,
+    is_known: bool,
+    asked: &BTreeMap<SourceName, Content>,
+    names: &Names<'_>,
+) -> Prefixes {
+    let in_common = asked
+        .keys()
+        .filter(|_| is_known)
+        .filter_map(|name| Some((name, names.find(&prefixes.there(name)?)?)));
+    align::as_spelt(prefixes, &in_common.collect::<Vec<_>>())
 }
 
 /// Aligns what the peer has with the list of files, or else with all that are there, which are added to it then. What

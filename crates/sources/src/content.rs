@@ -122,8 +122,8 @@ impl ContentHash {
     }
 }
 
-/// Writes text with other line ends, piece by piece. Each line of what is read ends like the others, unless it is to end
-/// in LF.
+/// Writes text with other line ends, piece by piece. Each line of what is read ends like the others, unless all are to
+/// end in LF.
 #[derive(Debug)]
 pub(super) struct Converter {
     to_crlf: bool,
