@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::SourceName;
+use super::{SourceName, name::folded};
 
 /// How many files of one name are looked at; more say nothing.
 const MOST_ALIKE: usize = 24;
@@ -87,7 +87,7 @@ impl<'a> Names<'a> {
         };
         for name in names {
             all.exact.insert(name.as_str());
-            let small = all.small.entry(name.as_str().to_ascii_lowercase());
+            let small = all.small.entry(folded(name.as_str()));
             small
                 .and_modify(|other| *other = None)
                 .or_insert(Some(name));
@@ -97,7 +97,7 @@ impl<'a> Names<'a> {
 
     /// Whether there are names that differ from this one in case alone.
     pub fn has_another(&self, name: &SourceName) -> bool {
-        let small = name.as_str().to_ascii_lowercase();
+        let small = folded(name.as_str());
         self.small.get(&small).is_some_and(Option::is_none)
     }
 
@@ -106,7 +106,7 @@ impl<'a> Names<'a> {
         if self.exact.contains(name.as_str()) {
             return Some(name.clone());
         }
-        let small = name.as_str().to_ascii_lowercase();
+        let small = folded(name.as_str());
         self.small.get(&small).copied().flatten().cloned()
     }
 }
@@ -276,12 +276,7 @@ fn candidates(here: &[&SourceName], there: &[&SourceName]) -> Vec<Prefixes> {
             .get(&small_leaf(a))
             .filter(|alike| alike.len() <= MOST_ALIKE);
         for b in alike.into_iter().flatten() {
-            let length = common_end(a.as_str(), b.as_str());
-            let before = |text: &str| text.len() - length;
-            let pair = (
-                &a.as_str()[..before(a.as_str())],
-                &b.as_str()[..before(b.as_str())],
-            );
+            let pair = before_common_end(a.as_str(), b.as_str());
             *votes.entry(pair).or_default() += weight_of_end(&a.as_str()[pair.0.len()..]);
         }
     }
@@ -301,16 +296,19 @@ fn candidates(here: &[&SourceName], there: &[&SourceName]) -> Vec<Prefixes> {
 
 fn small_leaf(name: &SourceName) -> String {
     let leaf = name.as_str().rsplit('/').next().unwrap_or_default();
-    leaf.to_ascii_lowercase()
+    folded(leaf)
 }
 
-/// How many bytes the ends of two names have in common, in whole parts.
-fn common_end(one: &str, other: &str) -> usize {
+/// What is left of two names without the whole parts that their ends have in common.
+fn before_common_end<'a>(one: &'a str, other: &'a str) -> (&'a str, &'a str) {
     let parts = one.rsplit('/').zip(other.rsplit('/'));
-    let alike = parts.take_while(|(a, b)| a.eq_ignore_ascii_case(b));
-    let length: usize = alike.map(|(a, _)| a.len() + 1).sum();
+    let alike = parts.take_while(|(a, b)| folded(a) == folded(b));
+    let lengths = alike.map(|(a, b)| (a.len() + 1, b.len() + 1));
+    let (of_one, of_other) = lengths.fold((0, 0), |(x, y), (a, b)| (x + a, y + b));
     // No slash before the first part.
-    length.saturating_sub(1).min(one.len()).min(other.len())
+    let before =
+        |text: &'a str, end: usize| &text[..text.len().saturating_sub(end.saturating_sub(1))];
+    (before(one, of_one), before(other, of_other))
 }
 
 fn weight(name: &SourceName, prefixes: &Prefixes) -> u64 {
@@ -323,7 +321,7 @@ fn weight(name: &SourceName, prefixes: &Prefixes) -> u64 {
 
 fn weight_of_end(end: &str) -> u64 {
     let leaf = end.rsplit('/').next().unwrap_or_default();
-    match COMMON.contains(&leaf.to_ascii_lowercase().as_str()) && leaf.len() == end.len() {
+    match COMMON.contains(&folded(leaf).as_str()) && leaf.len() == end.len() {
         true => WEAK,
         false => STRONG,
     }
@@ -381,6 +379,11 @@ mod tests {
             aligned(&["app.py"], &["backend/app.py"], &[]),
             pair("", "backend/")
         );
+        // As macOS writes it, and Linux.
+        assert_eq!(
+            aligned(&["U\u{308}ben/App.py"], &["srv/üben/app.py"], &[]),
+            pair("", "srv/")
+        );
         assert_eq!(
             aligned(
                 &["Web/App.py", "x.py"],
@@ -406,6 +409,8 @@ mod tests {
         };
         let app = ("Backend/api/App.py", "backend/api/app.py");
         assert_eq!(spelt("", "", &[app]), pair("Backend/", "backend/"));
+        let beyond_ascii = [("Größe/a.py", "größe/a.py")];
+        assert_eq!(spelt("", "", &beyond_ascii), pair("Größe/", "größe/"));
         let inner = [
             ("x/Web/a.py", "x/web/a.py"),
             ("x/Web/b/c.py", "x/web/b/c.py"),

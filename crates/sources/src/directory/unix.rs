@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{Entry, Kind};
-use crate::extended_attributes::copy_extended_attributes;
+use crate::{extended_attributes::copy_extended_attributes, name::folded};
 
 /// How a directory on the way is opened.
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -115,7 +115,8 @@ impl Directory {
             return Ok(name.to_owned());
         }
         let names = self.names();
-        let mut alike = names.filter(|other| other.eq_ignore_ascii_case(name));
+        let small = folded(name);
+        let mut alike = names.filter(|other| folded(other) == small);
         Ok(match (alike.next(), alike.next()) {
             (Some(one), None) => one,
             _ => name.to_owned(),

@@ -10,6 +10,7 @@ mod overwritten;
 mod seen;
 
 use std::{
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
 };
@@ -23,6 +24,7 @@ pub use self::seen::Seen;
 use super::{
     SourceName,
     directory::{Directory, refusal},
+    name::folded,
     partial_files,
 };
 
@@ -124,9 +126,11 @@ fn has_room(directory: &Directory, size: u64) -> Result<(), Refusal> {
 /// What of a path is below a directory, whose name may differ in case unless it must be exact.
 fn below_as_written<'a>(path: &'a Path, directory: &Path, exact: bool) -> Option<&'a Path> {
     let mut parts = path.components();
+    let small = |part: &OsStr| part.to_str().map(folded);
     for part in directory.components() {
-        let own = parts.next()?.as_os_str();
-        if own != part.as_os_str() && (exact || !own.eq_ignore_ascii_case(part.as_os_str())) {
+        let (own, part) = (parts.next()?.as_os_str(), part.as_os_str());
+        let is_it = own == part || (!exact && small(own).is_some() && small(own) == small(part));
+        if !is_it {
             return None;
         }
     }
@@ -359,6 +363,13 @@ mod tests {
         assert_eq!(
             fs::read_to_string(dir.path().join("backend/app.py")).unwrap(),
             "newer"
+        );
+        // Also beyond ASCII, and however a letter is put together.
+        fs::write(dir.path().join("backend/Größe.py"), "old").unwrap();
+        put(&inbox, "backend/GRO\u{308}ßE.py", "new");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("backend/Größe.py")).unwrap(),
+            "new"
         );
         let both = Offer {
             exact: true,
