@@ -113,7 +113,14 @@ fn replace_by(
         new.set_permissions(old.permissions())?;
     }
     new.sync_all()?;
-    fs::rename(beside, path).map_err(Failed::from)
+    match fs::rename(beside, path) {
+        // Something is mounted at just that place, as containers have it of a single file.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+            write_into(path, text, access)?;
+            fs::remove_file(beside).map_err(Failed::from)
+        }
+        renamed => renamed.map_err(Failed::from),
+    }
 }
 
 /// Writes into a file that is there already. On a full disk it has the old text again.

@@ -1,6 +1,6 @@
 //! The command line of `p2pdbg listen`, and what it comes to.
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueHint};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 use p2pdbg_base::{Absent, ErrorCode, Failure};
 use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward, Preset};
@@ -205,6 +205,12 @@ fn option(word: &str) -> Option<Arg> {
 /// Whether `word` is an option of `p2pdbg listen` that has its value in the next word.
 pub(crate) fn has_value(word: &str) -> bool {
     option(word).is_some_and(|option| option.get_action().takes_values())
+}
+
+/// Whether `word` is an option of `p2pdbg listen` that may be given several times.
+pub(crate) fn is_repeated(word: &str) -> bool {
+    option(word)
+        .is_some_and(|option| matches!(option.get_action(), ArgAction::Append | ArgAction::Count))
 }
 
 /// Whether `word` is an option of `p2pdbg listen` whose value is a directory.

@@ -27,7 +27,7 @@ pub use doctor::{DoctorArgs, DoctorOptions, resolve_doctor};
 pub use environment::Environment;
 pub use ide::{Ide, IdeArgs, IdeOptions, resolve_ide};
 pub use listen::{ListenArgs, ListenOptions, resolve_listen};
-pub(crate) use listen::{has_value, is_directory};
+pub(crate) use listen::{has_value, is_directory, is_repeated};
 pub use peers::{PeersOptions, PortMap};
 pub use repeated_options::Given;
 pub use session::{SessionArgs, SessionOptions};

@@ -83,9 +83,9 @@ fn choose<'a>(
     let of_peer = |session: &&RecentSession| peer.is_none() || session.peer.as_deref() == peer;
     let all: Vec<_> = sessions.iter().filter(of_peer).collect();
     let running: Vec<_> = all.iter().copied().filter(|s| s.is_running()).collect();
+    // The project is named without links here, and by the listen's user perhaps with one.
     let in_project = |session: &&RecentSession| {
-        let root = session.here.source_root();
-        root.is_some_and(|root| {
+        session.here.roots().iter().any(|root| {
             project.starts_with(root.as_str()) || Path::new(root.as_str()).starts_with(project)
         })
     };
@@ -264,6 +264,14 @@ mod tests {
             Err(ErrorCode::SessionUnknown)
         );
         assert_eq!(chosen(&[], None, "/x"), Err(ErrorCode::SessionUnknown));
+    }
+
+    #[test]
+    fn project_behind_a_link_is_the_one_in_which_its_session_runs() {
+        let mut sessions = [session("a", "/w/a", true), session("b", "/w/b", true)];
+        sessions[1].here.root = Some("/link/b".parse().unwrap());
+        sessions[1].here.root_resolved = Some("/w/b".parse().unwrap());
+        assert_eq!(chosen(&sessions, None, "/w/b/sub").unwrap(), "b");
     }
 
     #[test]

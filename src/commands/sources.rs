@@ -124,6 +124,21 @@ mod here {
         root: PathBuf,
     }
 
+    /// The directory that was named.
+    fn named(directory: &Path) -> Result<PathBuf, Failure> {
+        let path = at_home(directory.to_owned());
+        let found = by_its_name(&path).and_then(|whole| match whole.metadata()?.is_dir() {
+            true => Ok(whole),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        });
+        found.map_err(|error| {
+            let name = directory.display().to_string();
+            let name = Untrusted::limited(&name, 300);
+            Failure::new(ErrorCode::Usage, format!("cannot compare {name}: {error}"))
+                .hint("name the directory with the sources with --sources DIR")
+        })
+    }
+
     impl<'a> Session<'a> {
         async fn find(args: &'a SourcesArgs) -> Result<Self, Failure> {
             let peer = args.peer.as_deref();
@@ -135,7 +150,7 @@ mod here {
                 root.filter(|root| !holds_home(root))
             };
             let root = match &args.sources {
-                Some(directory) => by_its_name(&at_home(directory.clone())).ok(),
+                Some(directory) => Some(named(directory)?),
                 None => of_session().or_else(around),
             };
             let root = root.filter(|root| root.is_dir()).ok_or_else(|| {
@@ -254,15 +269,20 @@ mod here {
         let installed = Installed::among(scan.files.keys().chain(&scan.not_read));
         let differ = differences.differ.iter().cloned();
         let (left, names): (Vec<_>, Vec<_>) = differ.partition(|name| installed.has(name));
+        tell_of_installed(&left, "that differ");
+        let chosen = names.into_iter().map(|name| Chosen::below(root, name));
+        chosen.collect()
+    }
+
+    /// Tells that files that were installed are not copied, and how many of which there are.
+    fn tell_of_installed(left: &[SourceName], which: &str) {
         if let Some(first) = left.first() {
             let count = left.len();
             say!(
-                "note: what was installed is left as it is there ({count} that differ, such as {first}); name it to \
-                 have it copied"
+                "note: what was installed is left as it is there ({count} {which}, such as {first}); name it to have \
+                 it copied"
             );
         }
-        let chosen = names.into_iter().map(|name| Chosen::below(root, name));
-        chosen.collect()
     }
 
     /// A file that is to be copied.
@@ -466,6 +486,8 @@ mod here {
         root: &Path,
     ) -> Result<Vec<Chosen>, Failure> {
         let mut files = BTreeSet::new();
+        let all = || scan.files.keys().chain(&scan.not_read);
+        let installed = Installed::among(all());
         for path in named {
             if !path.is_directory {
                 files.insert(path.chosen(root)?);
@@ -479,9 +501,8 @@ mod here {
                     .starts_with(&parts)
             };
             // Files that are too long to be compared can be copied all the same.
-            let all = scan.files.keys().chain(&scan.not_read);
-            let mut within = all.filter(is_within).cloned().peekable();
-            if within.peek().is_none() {
+            let within: Vec<_> = all().filter(is_within).cloned().collect();
+            if within.is_empty() {
                 let given = &path.given;
                 let message = format!(
                     "{given:?} has no file that is compared: an ignore file leaves it out, or it is empty"
@@ -489,7 +510,12 @@ mod here {
                 return Err(Failure::new(ErrorCode::PushIncomplete, message)
                     .hint("name its files one by one to copy them all the same"));
             }
-            files.extend(within.map(|name| Chosen::below(root, name)));
+            // What was installed is meant where it was named, and not where it lies in what was.
+            let is_meant = SourceName::of(&path.below.join("x")).is_ok_and(|x| installed.has(&x));
+            let is_left = |name: &SourceName| !is_meant && installed.has(name);
+            let (left, within): (Vec<_>, Vec<_>) = within.into_iter().partition(is_left);
+            tell_of_installed(&left, "in it");
+            files.extend(within.into_iter().map(|name| Chosen::below(root, name)));
         }
         let is_outside = |file: &&Chosen| differences.prefixes.there(&file.name).is_none();
         match files.iter().find(is_outside) {

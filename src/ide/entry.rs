@@ -2,13 +2,25 @@
 //! up to date. The rest is the user's from then on.
 
 use jsonc_parser::cst::CstInputValue as Value;
+use serde_json::Value as Json;
 
 use super::values::{Filled, FilledField};
 
 /// An entry of a list, told from the others by the value of one key.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    fields: Vec<(String, Value, bool)>,
+    fields: Vec<(String, Value, Upkeep)>,
+}
+
+/// What becomes of a value in an entry that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upkeep {
+    /// It is kept up to date.
+    Kept,
+    /// The same, unless the user has put something of another kind there.
+    KeptInKind,
+    /// It is the user's.
+    Proposed,
 }
 
 impl Entry {
@@ -19,21 +31,35 @@ impl Entry {
 
     /// With a value that is kept up to date.
     pub(super) fn kept(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.fields.push((key.to_owned(), value.into(), true));
+        self.fields
+            .push((key.to_owned(), value.into(), Upkeep::Kept));
+        self
+    }
+
+    /// With an object that is kept up to date, unless the user has something else than an object there.
+    pub(super) fn kept_in_kind(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.fields
+            .push((key.to_owned(), value.into(), Upkeep::KeptInKind));
         self
     }
 
     /// With these fields as well, each kept up to date or not.
     pub(super) fn with(mut self, fields: Vec<FilledField>) -> Self {
         let fields = fields.into_iter();
-        self.fields
-            .extend(fields.map(|field| (field.key.to_owned(), field.value.into(), field.kept)));
+        self.fields.extend(fields.map(|field| {
+            let upkeep = match field.kept {
+                true => Upkeep::Kept,
+                false => Upkeep::Proposed,
+            };
+            (field.key.to_owned(), field.value.into(), upkeep)
+        }));
         self
     }
 
     /// With a value that the user may change.
     pub(super) fn proposed(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.fields.push((key.to_owned(), value.into(), false));
+        self.fields
+            .push((key.to_owned(), value.into(), Upkeep::Proposed));
         self
     }
 
@@ -47,9 +73,13 @@ impl Entry {
         )
     }
 
-    /// What is kept up to date in one that is there.
-    pub(super) fn kept_up_to_date(&self) -> Value {
-        let kept = self.fields.iter().filter(|(_, _, kept)| *kept);
+    /// What is kept up to date in one that is there, and holds this.
+    pub(super) fn kept_up_to_date(&self, there: &Json) -> Value {
+        let kept = self.fields.iter().filter(|(key, _, upkeep)| match upkeep {
+            Upkeep::Kept => true,
+            Upkeep::KeptInKind => there.get(key).is_none_or(Json::is_object),
+            Upkeep::Proposed => false,
+        });
         Value::Object(kept.map(|(k, v, _)| (k.clone(), v.clone())).collect())
     }
 }

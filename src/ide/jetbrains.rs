@@ -19,6 +19,13 @@ const FOLDER: &str = "$PROJECT_DIR$";
 /// What the directories are called that were added to the mappings of a file.
 const MAPPINGS: &str = "pathMappings";
 
+/// Where the port of a configuration stands: an attribute that its element has, and what stands before the port in it.
+/// The IDE puts others between the two: `folderName`, say.
+type Anchor = (&'static str, &'static str);
+
+/// The port as an option.
+const PORT_OPTION: Anchor = ("name=\"PORT\"", " value=\"");
+
 pub(super) fn plan(
     ide: Ide,
     facts: &Sessions<'_>,
@@ -47,7 +54,7 @@ pub(super) fn plan(
         let before = read(&path)?;
         let ours = written.of(&facts.whole_path(&path));
         let after = match &before {
-            Some(text) => match with_value(text, anchor, &port.to_string()) {
+            Some(text) => match with_port(text, anchor, port) {
                 Some(text) => with_roots(text, facts, ours),
                 None => {
                     plan.notes.push(format!(
@@ -78,24 +85,20 @@ fn new_file(
     facts: &Sessions<'_>,
     name: &str,
     port: u16,
-) -> Option<(String, &'static str)> {
+) -> Option<(String, Anchor)> {
     Some(match (ide, kind?) {
-        (Ide::Pycharm, JetBrains::PythonDebugServer) => (
-            python_debug_server(facts, name, port),
-            "name=\"PORT\" value=\"",
+        (Ide::Pycharm, JetBrains::PythonDebugServer) => {
+            (python_debug_server(facts, name, port), PORT_OPTION)
+        }
+        (Ide::Goland | Ide::Idea, JetBrains::GoRemote) => (
+            go_remote(name, port),
+            ("factoryName=\"Go Remote\"", " port=\""),
         ),
-        (Ide::Goland | Ide::Idea, JetBrains::GoRemote) => {
-            (go_remote(name, port), "factoryName=\"Go Remote\" port=\"")
-        }
-        (Ide::Idea, JetBrains::RemoteJvmAttach) => {
-            (remote_jvm(name, port, false), "name=\"PORT\" value=\"")
-        }
-        (Ide::Idea, JetBrains::RemoteJvmListen) => {
-            (remote_jvm(name, port, true), "name=\"PORT\" value=\"")
-        }
+        (Ide::Idea, JetBrains::RemoteJvmAttach) => (remote_jvm(name, port, false), PORT_OPTION),
+        (Ide::Idea, JetBrains::RemoteJvmListen) => (remote_jvm(name, port, true), PORT_OPTION),
         (Ide::Pycharm, JetBrains::AttachToDap) => (
             attach_to_dap(facts, name, port),
-            "name=\"remoteAddress\" value=\"127.0.0.1:",
+            ("name=\"remoteAddress\"", " value=\"127.0.0.1:"),
         ),
         _ => return None,
     })
@@ -255,6 +258,15 @@ fn element(text: &str, attributes: &str) -> Option<(usize, usize)> {
     let at = text.find(attributes)?;
     let from = text[..at].rfind("<mapping")?;
     Some((from, at + text[at..].find('>')? + 1))
+}
+
+/// The text with another port after the second part of `anchor` in the element that has the first.
+fn with_port(text: &str, (mark, attribute): Anchor, port: u16) -> Option<String> {
+    let at = text.find(mark)?;
+    let from = text[..at].rfind('<')?;
+    let to = at + text[at..].find('>')?;
+    let element = with_value(&text[from..to], attribute, &port.to_string())?;
+    Some(format!("{}{element}{}", &text[..from], &text[to..]))
 }
 
 /// The text with another value after `anchor`, up to the quotation mark.

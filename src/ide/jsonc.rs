@@ -38,7 +38,7 @@ pub(super) enum ListPosition {
     Key(&'static str, &'static str),
 }
 
-/// The text of a file with these entries in it.
+/// The text of a file with these entries in it. What of their lists was left to the user is noted.
 ///
 /// # Errors
 /// When the text does not parse, or has something else where the list should be; says where.
@@ -48,6 +48,7 @@ pub(super) fn with_entries(
     place: &ListPosition,
     entries: &[Entry],
     written: &mut Lists,
+    notes: &mut Vec<String>,
 ) -> Result<String, Failure> {
     let (mark, text) = without_mark(text.unwrap_or_default());
     let is_new = text.trim().is_empty();
@@ -78,7 +79,7 @@ pub(super) fn with_entries(
         }
     };
     for entry in entries {
-        put(&list, entry, written);
+        put(&list, entry, written, notes);
     }
     let mut after = format!("{mark}{root}");
     if is_new && !after.ends_with('\n') {
@@ -121,7 +122,7 @@ fn last(object: &CstObject, name: &str) -> Option<CstObjectProp> {
 }
 
 /// Adds an entry to a list, or brings the element that is it already up to date.
-fn put(list: &CstArray, entry: &Entry, written: &mut Lists) {
+fn put(list: &CstArray, entry: &Entry, written: &mut Lists, notes: &mut Vec<String>) {
     let whole = entry.whole();
     let wanted = to_json(&whole);
     let Some((key, name)) = IDENTITIES
@@ -137,11 +138,15 @@ fn put(list: &CstArray, entry: &Entry, written: &mut Lists) {
     let of_entry = name.as_str().unwrap_or_default();
     let there = list.elements().into_iter().find(is_it);
     match there.and_then(|node| node.as_object()) {
-        Some(object) => merge(&object, &entry.kept_up_to_date(), of_entry, written),
+        Some(object) => {
+            let there = object.to_serde_value().unwrap_or(Json::Null);
+            let kept = entry.kept_up_to_date(&there);
+            merge(&object, &kept, of_entry, written, notes);
+        }
         None => {
             list.ensure_multiline();
             list.append(whole);
-            if let Value::Object(fields) = entry.kept_up_to_date() {
+            if let Value::Object(fields) = entry.kept_up_to_date(&Json::Null) {
                 for (key, value) in &fields {
                     note(value, &format!("{of_entry}/{key}"), written);
                 }
@@ -151,7 +156,13 @@ fn put(list: &CstArray, entry: &Entry, written: &mut Lists) {
 }
 
 /// Sets what differs, and leaves everything else. `within` is what the object is called among what was written.
-pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &mut Lists) {
+pub(super) fn merge(
+    object: &CstObject,
+    wanted: &Value,
+    within: &str,
+    written: &mut Lists,
+    notes: &mut Vec<String>,
+) {
     let Value::Object(fields) = wanted else {
         return;
     };
@@ -168,8 +179,8 @@ pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &
                     let ours = written.get(&name).cloned().unwrap_or_default();
                     take_out(&object, value, &ours);
                     let before = pairs(&object);
-                    merge(&object, value, &name, written);
-                    note(value, &name, written);
+                    merge(&object, value, &name, written, notes);
+                    note_fields(value, &name, written);
                     // What the user had written there already is the user's.
                     let is_ours = |pair: &Json| ours.contains(pair) || !before.contains(pair);
                     if let Some(noted) = written.get_mut(&name) {
@@ -179,9 +190,15 @@ pub(super) fn merge(object: &CstObject, wanted: &Value, within: &str, written: &
             }
             (Some(node), Value::Array(elements)) if node.as_array().is_some() => {
                 if let Some(list) = node.as_array() {
-                    lists::update(&list, elements, written.get(&name).map(Vec::as_slice));
+                    let before = written.get(&name).map(Vec::as_slice);
+                    let updated = lists::update(&list, elements, before);
+                    let left = updated.left.into_iter();
+                    notes.extend(
+                        left.map(|left| format!("left {key:?} of {within:?} as it is: {left}")),
+                    );
+                    // What the user had written there already is the user's.
+                    written.insert(name, updated.ours);
                 }
-                note(value, &name, written);
             }
             (Some(node), _) if node.to_serde_value() == Some(to_json(value)) => {}
             _ => {
@@ -229,13 +246,20 @@ fn note(value: &Value, name: &str, written: &mut Lists) {
             written.insert(name.to_owned(), elements.iter().map(to_json).collect());
         }
         Value::Object(fields) => {
-            let pairs = fields.iter().map(|(key, value)| pair(key, &to_json(value)));
-            written.insert(name.to_owned(), pairs.collect());
+            note_fields(value, name, written);
             for (key, value) in fields {
                 note(value, &format!("{name}/{key}"), written);
             }
         }
         _ => {}
+    }
+}
+
+/// Notes the fields of an object alone, and no list within it.
+fn note_fields(value: &Value, name: &str, written: &mut Lists) {
+    if let Value::Object(fields) = value {
+        let pairs = fields.iter().map(|(key, value)| pair(key, &to_json(value)));
+        written.insert(name.to_owned(), pairs.collect());
     }
 }
 
@@ -287,6 +311,7 @@ mod tests {
             &PLACE,
             &[entry(port)],
             &mut Lists::new(),
+            &mut Vec::new(),
         )
         .unwrap();
         let twice = with_entries(
@@ -295,6 +320,7 @@ mod tests {
             &PLACE,
             &[entry(port)],
             &mut Lists::new(),
+            &mut Vec::new(),
         )
         .unwrap();
         assert_eq!(once, twice, "a second time changes nothing");
@@ -309,6 +335,7 @@ mod tests {
             &PLACE,
             &[entry(5678)],
             &mut Lists::new(),
+            &mut Vec::new(),
         )
         .unwrap();
         let json: Json = serde_json::from_str(&text).unwrap();
@@ -376,7 +403,7 @@ mod tests {
             let map = Value::Object(vec![(there.to_owned(), "here".into())]);
             let entry = Entry::named("name", "p2pdbg gdbserver").kept("sourceFileMap", map);
             let path = Path::new("launch.json");
-            with_entries(path, text, &PLACE, &[entry], &mut written).unwrap()
+            with_entries(path, text, &PLACE, &[entry], &mut written, &mut Vec::new()).unwrap()
         };
         let first = write(None, "/releases/5");
         let with_users = first.replace(
@@ -406,6 +433,7 @@ mod tests {
                 &PLACE,
                 &[entry(1)],
                 &mut Lists::new(),
+                &mut Vec::new(),
             );
             result.unwrap_err()
         };

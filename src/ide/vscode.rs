@@ -82,7 +82,8 @@ pub(super) fn plan(
         let mut after = before.clone().unwrap_or_default();
         for (place, entries) in lists.iter().filter(|(_, entries)| !entries.is_empty()) {
             let lists = written.of(&facts.whole_path(path));
-            after = jsonc::with_entries(path, Some(&after), place, entries, lists)?;
+            after =
+                jsonc::with_entries(path, Some(&after), place, entries, lists, &mut plan.notes)?;
         }
         plan.files.push(PlannedFile {
             path: path.to_owned(),
@@ -108,7 +109,11 @@ fn configurations(facts: &Sessions<'_>, has_tasks: bool, notes: &mut Vec<String>
         if has_tasks {
             let with_tunnel = format!("{name}, with the tunnel");
             let started = configuration(facts, &wanted, &with_tunnel);
-            entries.extend(started.ok().map(|entry| entry.kept("preLaunchTask", TASK)));
+            entries.extend(
+                started
+                    .ok()
+                    .map(|entry| entry.proposed("preLaunchTask", TASK)),
+            );
         }
     }
     entries
@@ -138,7 +143,7 @@ fn compounds(facts: &Sessions<'_>, has_tasks: bool) -> Vec<Entry> {
             .kept("configurations", Value::Array(names.clone()))
             .proposed("stopAll", false)
     };
-    let with_tunnel = || all(&format!("{ALL}, with the tunnel")).kept("preLaunchTask", TASK);
+    let with_tunnel = || all(&format!("{ALL}, with the tunnel")).proposed("preLaunchTask", TASK);
     let mut compounds = vec![all(ALL)];
     compounds.extend(has_tasks.then(with_tunnel));
     compounds
@@ -185,7 +190,7 @@ fn task(facts: &Sessions<'_>, notes: &mut Vec<String>) -> Entry {
             "presentation",
             object([("panel", "dedicated".into()), ("reveal", "always".into())]),
         )
-        .kept("problemMatcher", problem_matcher())
+        .kept_in_kind("problemMatcher", problem_matcher())
 }
 
 /// The command line of that `p2pdbg listen`; what cannot be said in a task is noted.

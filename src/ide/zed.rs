@@ -44,6 +44,7 @@ pub(super) fn plan(
         &ListPosition::Root,
         &entries,
         lists,
+        &mut plan.notes,
     )?;
     plan.files.push(PlannedFile {
         path: path.to_owned(),

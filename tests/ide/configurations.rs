@@ -262,8 +262,18 @@ fn without_a_session_it_says_what_to_do_first() {
 fn of_two_sessions_that_run_the_one_of_the_project_is_taken_and_elsewhere_none() {
     let setting = Setting::loopback();
     let home = Home::new();
+    // Each as its user calls it, behind a link.
+    let projects = match cfg!(unix) {
+        true => home.path().join("projects"),
+        false => home.path().canonicalize().unwrap(),
+    };
+    #[cfg(unix)]
+    {
+        fs::create_dir(home.path().join("disk")).unwrap();
+        std::os::unix::fs::symlink("disk", &projects).unwrap();
+    }
     let project = |name: &str| {
-        let project = home.path().canonicalize().unwrap().join(name);
+        let project = projects.join(name);
         fs::create_dir_all(project.join(".git")).unwrap();
         fs::write(project.join(".git/HEAD"), "").unwrap();
         project
@@ -276,6 +286,7 @@ fn of_two_sessions_that_run_the_one_of_the_project_is_taken_and_elsewhere_none()
             .listener()
             .home(home.clone())
             .in_directory(project)
+            .env("PWD", project.to_str().unwrap())
             .args([format!("debugpy:{port}")])
             .start();
         listener.code();
@@ -365,6 +376,13 @@ fn the_jetbrains_ides_for_go_and_java_get_theirs() {
     assert!(go.contains(
         "type=\"GoRemoteDebugConfigurationType\" factoryName=\"Go Remote\" port=\"2345\""
     ));
+    // Once it was put into a folder, in which the IDE shows it.
+    let path = ".idea/runConfigurations/p2pdbg_delve.xml";
+    let remote = "factoryName=\"Go Remote\"";
+    let own = go.replace(remote, &format!("{remote} folderName=\"remote\""));
+    user.put(path, &own.replace("2345", "1"));
+    user.write("goland");
+    assert_eq!(user.file(path), own);
     user.write("idea");
     let java = user.file(".idea/runConfigurations/p2pdbg_jdwp-listen.xml");
     assert!(

@@ -14,4 +14,6 @@ mod push;
 mod schema;
 #[cfg(unix)]
 mod sources;
+#[cfg(unix)]
+mod users_own;
 mod vscode;

@@ -188,3 +188,20 @@ fn field_that_the_user_had_written_already_is_not_taken_out() {
         assert!(user.file(file).contains(field), "{}", user.file(file));
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn file_that_is_mounted_by_itself_is_written_over() {
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.put(".vscode/launch.json", "");
+    user.put("volume.json", "{}");
+    let launch = user.project.join(".vscode/launch.json");
+    let Some(_mounted) = Disk::bind(&user.project.join("volume.json"), &launch) else {
+        crate::harness::skip("only root can mount a file");
+        return;
+    };
+    user.write("vscode");
+    assert!(user.file("volume.json").contains("p2pdbg debugpy"));
+    let beside = fs::read_dir(user.project.join(".vscode")).unwrap();
+    assert_eq!(beside.count(), 2, "what was written beside it is gone");
+}

@@ -58,6 +58,32 @@ fn one_of_two_services_with_the_same_names_is_asked_for_and_nothing_is_written_b
 }
 
 #[test]
+fn file_is_copied_to_its_place_also_where_a_copy_of_the_project_lies_beside_it() {
+    let setting = Setting::loopback();
+    let here = checkout(&[
+        ("app.py", "1"),
+        ("db.py", "1"),
+        ("old/app.py", "1"),
+        ("old/db.py", "1"),
+    ]);
+    let there = plain(&[("app.py", "1"), ("db.py", "1")]);
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    compared(&pair.listener, &[]);
+    // One file, and then all of them: the copy alone is the same as what is there.
+    for edited in [&["app.py"][..], &["app.py", "db.py"]] {
+        for name in edited {
+            write(here.path(), name, "edited");
+        }
+        let listed = beside(&pair.listener, here.path(), &["sources"]);
+        assert_eq!(stdout(&listed), format!("{}\n", edited.join("\n")));
+    }
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    assert!(stderr(&pushed).contains("2 copied"), "{pushed:?}");
+    assert_eq!(text(there.path(), "app.py"), "edited");
+}
+
+#[test]
 fn file_that_is_named_behind_a_link_goes_where_its_name_says() {
     let setting = Setting::loopback();
     let here = plain(&[
@@ -111,9 +137,23 @@ fn what_was_installed_is_compared_and_copied_only_if_it_is_named() {
     );
     assert!(said.contains("1 copied"), "{said}");
     assert_eq!(text(there.path(), "env/bin/pip"), "#!/home/b");
-    let pushed = beside(&pair.listener, here.path(), &["push", "node_modules"]);
-    assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+    write(here.path(), "app.py", "newer");
+    let pushed = beside(&pair.listener, here.path(), &["push", "."]);
+    let said = stderr(&pushed);
+    assert!(
+        said.contains("what was installed is left as it is there (3 in it"),
+        "{said}"
+    );
+    assert!(said.contains("1 copied"), "{said}");
     assert_eq!(text(there.path(), "env/bin/pip"), "#!/home/b");
+    for (named, file) in [
+        ("node_modules/left", "node_modules/left/pad.js"),
+        ("env", "env/bin/pip"),
+    ] {
+        let pushed = beside(&pair.listener, here.path(), &["push", named]);
+        assert!(stderr(&pushed).contains("1 copied"), "{pushed:?}");
+        assert_eq!(text(there.path(), file), "#!/home/a");
+    }
 }
 
 #[test]
@@ -199,4 +239,33 @@ fn file_system_that_is_only_read_is_told_as_that() {
         said.contains("nothing can be written to the file system there"),
         "{said}"
     );
+}
+
+/// As `docker run -v ./app.py:/app/app.py` and `subPath` of Kubernetes have it.
+#[test]
+#[cfg(target_os = "linux")]
+fn file_that_is_mounted_by_itself_is_written_over_and_what_was_there_is_kept() {
+    use crate::sources::Disk;
+
+    let setting = Setting::loopback();
+    let here = plain(&[("app.py", "new"), ("db.py", "1")]);
+    let there = plain(&[("app.py", ""), ("db.py", "1")]);
+    let volume = plain(&[("app.py", "written there")]);
+    let place = there.path().join("app.py");
+    let Some(_mounted) = Disk::bind(&volume.path().join("app.py"), &place) else {
+        crate::harness::skip("only root can mount a file");
+        return;
+    };
+    let accepted = there.path().to_str().unwrap();
+    let pair = pair(&setting, &here, &there, &["--accept-push", accepted]);
+    compared(&pair.listener, &["app.py"]);
+    let pushed = beside(&pair.listener, here.path(), &["push"]);
+    let said = stderr(&pushed);
+    assert!(said.contains("1 copied"), "{pushed:?}");
+    assert_eq!(text(volume.path(), "app.py"), "new");
+    let (_, kept) = said.split_once("kept beside it as ").unwrap();
+    let kept = kept.lines().next().unwrap();
+    assert_eq!(text(there.path(), kept), "written there");
+    let count = fs::read_dir(there.path()).unwrap().count();
+    assert_eq!(count, 3, "no part is left");
 }

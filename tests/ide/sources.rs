@@ -438,7 +438,9 @@ fn a_source_layout_a_directory_above_and_names_in_another_case_are_found() {
         ("srv/lib/shop/db.py", "same\n"),
     ]);
     let file = ("src/Shop/App.py", "srv/lib/shop/app.py");
-    is_one_pair((&here, &there), ("", &[]), file, "HERE/src = THERE/srv/lib");
+    // No mapping leads from Shop to shop by itself.
+    let mapped = "HERE/src/Shop = THERE/srv/lib/shop";
+    is_one_pair((&here, &there), ("", &[]), file, mapped);
     assert_eq!(
         fs::read_dir(there.path().join("srv/lib")).unwrap().count(),
         1
@@ -521,9 +523,36 @@ fn trees_with_nothing_in_common_are_a_warning_and_copy_nothing() {
     }
     let listed = beside(&pair.listener, here.path(), &["sources"]);
     assert!(stderr(&listed).contains("no file in common"), "{listed:?}");
+    for (name, why) in [("nosuch", "No such file"), ("app.py", "not a directory")] {
+        let listed = beside(&pair.listener, here.path(), &["sources", "--sources", name]);
+        let said = stderr(&listed);
+        let expected = format!("cannot compare {name}: {why}");
+        assert!(said.contains(&expected), "{said}");
+        assert_eq!(listed.status.code(), Some(2), "{listed:?}");
+    }
     let pushed = beside(&pair.listener, here.path(), &["push"]);
     assert_eq!(pushed.status.code(), Some(1), "{pushed:?}");
     assert_eq!(fs::read_dir(there.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn end_without_any_file_is_told_of() {
+    let setting = Setting::loopback();
+    let (here, there) = (plain(&[]), plain(&[("main.go", "2")]));
+    let pair = pair(&setting, &here, &there, &[]);
+    for (peer, end) in [
+        (&pair.listener, "this end"),
+        (&pair.connector, "the other end"),
+    ] {
+        let message = peer.warning(WarningCode::NothingInCommon).message;
+        let empty = format!("there is none to compare at {end}");
+        assert!(message.as_str().contains(&empty), "{message:?}");
+    }
+    let listed = beside(&pair.listener, here.path(), &["sources"]);
+    assert!(
+        stderr(&listed).contains("none to compare at this end"),
+        "{listed:?}"
+    );
 }
 
 #[test]
@@ -563,15 +592,24 @@ fn nobody_waits_for_a_peer_that_was_killed() {
     }
 }
 
-/// A small file system, which is gone with the value.
+/// Something that is mounted, a small file system say, and gone with the value.
 #[cfg(target_os = "linux")]
 pub(super) struct Disk<'a>(&'a Path);
 
 #[cfg(target_os = "linux")]
 impl<'a> Disk<'a> {
     pub(super) fn mount(at: &'a Path) -> Option<Self> {
+        Self::mount_with(&["-t", "tmpfs", "-o", "size=1m", "none"], at)
+    }
+
+    /// A single file at the place of another one.
+    pub(super) fn bind(file: &Path, at: &'a Path) -> Option<Self> {
+        Self::mount_with(&["--bind", file.to_str()?], at)
+    }
+
+    fn mount_with(arguments: &[&str], at: &'a Path) -> Option<Self> {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(at);
+        mount.args(arguments).arg(at);
         mount.status().ok()?.success().then_some(Self(at))
     }
 }

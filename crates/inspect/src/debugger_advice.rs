@@ -117,7 +117,8 @@ pub enum Advice {
         tried: Option<String>,
         /// The debuggee's file that seems to be meant.
         there: Option<String>,
-        /// The path mapping that would help, if enough is known: never the one that has just failed.
+        /// The path mapping that would help, if enough is known: never the one that has just failed, and none to a file
+        /// whose own name differs in case.
         mapping: Option<Mapping>,
     },
     /// The program has stopped in a file that no path mapping makes one of the IDE's.

@@ -32,7 +32,8 @@ pub(crate) struct Missing {
     pub(crate) tried: Option<String>,
     /// The debuggee's file that seems to be meant.
     pub(crate) there: Option<String>,
-    /// The mapping with which it would be found: never the one that has just failed.
+    /// The mapping with which it would be found: never the one that has just failed. There is none to a file whose own
+    /// name differs in case.
     pub(crate) mapping: Option<Mapping>,
 }
 
@@ -111,24 +112,34 @@ impl Files {
                 .apply(path)
                 .is_some_and(|there| Some(&there) != tried.as_ref())
         };
-        let by_file = || {
-            let found = best(path, known).filter(leads_elsewhere);
-            found.filter(|mapping| !self.is_within_one_tree(mapping, roots))
-        };
+        let meant = alike(path, known);
+        let by_file = meant.and_then(|there| between(path, there));
+        // A name that differs in case is one that no mapping leads to.
+        let is_in_another_case = meant.is_some() && by_file.is_none();
+        let by_file = by_file.filter(leads_elsewhere);
+        let by_file = by_file.filter(|mapping| !self.is_within_one_tree(mapping, roots));
+        let is_by_file = by_file.is_some();
         let by_roots = || {
             // Where a relative one leads to is not known: most likely to the directory of the roots, and has failed.
             let is_unknown = tried.as_ref().is_some_and(|there| !is_absolute(there));
             let roots = roots.filter(|_| !is_unknown)?;
             by_roots(path, roots).filter(leads_elsewhere)
         };
-        let mapping = by_file().or_else(by_roots);
+        let mapping = match is_in_another_case {
+            true => None,
+            false => by_file.or_else(by_roots),
+        };
         if mapping.is_none() && known.is_empty() {
             // The debuggee has not said yet which files it has.
             return None;
         }
+        let there = match is_by_file || is_in_another_case {
+            true => meant.map(str::to_owned),
+            false => mapping.as_ref().and_then(|mapping| mapping.apply(path)),
+        };
         let missing = Missing {
             file: path.clone(),
-            there: mapping.as_ref().and_then(|mapping| mapping.apply(path)),
+            there,
             tried,
             mapping,
         };
@@ -144,23 +155,22 @@ impl Files {
         if is_covered || is_told || !is_absolute(path) || is_library(path) {
             return None;
         }
-        let by_file = best(path, &self.of_ide)
-            .filter(|mapping| !self.is_within_one_tree(mapping, roots))
-            .map(|mapping| Mapping {
-                ide: mapping.debuggee,
-                debuggee: mapping.ide,
-            });
+        let meant = alike(path, &self.of_ide);
+        let by_file = meant.and_then(|here| between(here, path));
+        let by_file = by_file.filter(|mapping| !self.is_within_one_tree(mapping, roots));
         let by_roots = || {
             let roots = roots.filter(|roots| roots.ide != roots.debuggee)?;
             below(path, &roots.debuggee).map(|_| roots.clone())
         };
+        let here = meant.filter(|_| by_file.is_some()).map(str::to_owned);
         let mapping = by_file.or_else(by_roots)?;
         self.uncovered.push(path.to_owned());
         let back = Mapping {
             ide: mapping.debuggee.clone(),
             debuggee: mapping.ide.clone(),
         };
-        let here = back.apply(path).filter(|here| self.of_ide.contains(here));
+        let of_roots = || back.apply(path).filter(|here| self.of_ide.contains(here));
+        let here = here.or_else(of_roots);
         Some(Uncovered { here, mapping })
     }
 
@@ -238,8 +248,8 @@ fn is_library(path: &str) -> bool {
     })
 }
 
-/// The mapping by the file that has the longest end in common; none if that cannot be told.
-fn best(path: &str, files: &[String]) -> Option<Mapping> {
+/// The file that has the longest end in common with another one; none if that cannot be told.
+fn alike<'a>(path: &str, files: &'a [String]) -> Option<&'a str> {
     let files = || files.iter().filter(|file| !is_library(file));
     let length = files().map(|file| common_end(path, file)).max()?;
     let mut alike = files().filter(|file| common_end(path, file) == length);
@@ -248,13 +258,29 @@ fn best(path: &str, files: &[String]) -> Option<Mapping> {
     let common = ["__init__.py", "__main__.py"]
         .iter()
         .any(|name| path.ends_with(name));
-    if length == 0 || file == path || (common && length == 1) || alike.next().is_some() {
-        return None;
-    }
-    Some(Mapping {
-        ide: without_end(path, length),
-        debuggee: without_end(file, length),
+    let is_none = length == 0 || file == path || (common && length == 1) || alike.next().is_some();
+    (!is_none).then_some(file)
+}
+
+/// The mapping by which one file is the other. Where the debuggee tells names apart by their case, as Windows does not,
+/// what differs in that is no end in common; none if that is the file's own name.
+fn between(ide: &str, debuggee: &str) -> Option<Mapping> {
+    let length = match is_of_windows(debuggee) {
+        true => common_end(ide, debuggee),
+        false => components(ide)
+            .rev()
+            .zip(components(debuggee).rev())
+            .take_while(|(a, b)| a == b && !a.is_empty())
+            .count(),
+    };
+    (length > 0).then(|| Mapping {
+        ide: without_end(ide, length),
+        debuggee: without_end(debuggee, length),
     })
+}
+
+fn is_of_windows(path: &str) -> bool {
+    !path.starts_with('/')
 }
 
 /// The mapping by what the tunnel knows of the sources at both ends.
@@ -381,11 +407,43 @@ mod tests {
             mapping("/home/me/app.py", &["/srv/1/app.py", "/srv/2/app.py"]),
             None
         );
-        let case = mapping("/home/me/Web/App.py", &["/srv/web/app.py"]).unwrap();
+    }
+
+    #[test]
+    fn names_that_differ_in_case_are_mapped_as_far_as_a_mapping_leads_to_them() {
+        let missing = |file: &str, there: &str| {
+            let mut known = Files::default();
+            known.on_debuggee_file(there);
+            known.on_missing(file, false);
+            let roots = Mapping {
+                ide: "/home/me".into(),
+                debuggee: "/srv".into(),
+            };
+            let missing = known.poll(Some(&roots)).unwrap();
+            let mapping = missing.mapping.map(|found| (found.ide, found.debuggee));
+            assert_eq!(missing.there.as_deref(), Some(there), "{file}");
+            mapping
+        };
+        let pair = |ide: &str, debuggee: &str| Some((ide.to_owned(), debuggee.to_owned()));
         assert_eq!(
-            (case.ide.as_str(), case.debuggee.as_str()),
-            ("/home/me", "/srv")
+            missing("/home/me/Web/api/app.py", "/srv/web/api/app.py"),
+            pair("/home/me/Web", "/srv/web")
         );
+        assert_eq!(
+            missing("/home/me/App/x.py", "/home/me/app/x.py"),
+            pair("/home/me/App", "/home/me/app")
+        );
+        assert_eq!(missing("/home/me/Web/App.py", "/srv/web/app.py"), None);
+        assert_eq!(
+            missing("/home/me/Web/App.py", r"C:\srv\web\app.py"),
+            pair("/home/me", r"C:\srv")
+        );
+        let mut files = Files::default();
+        files.on_ide_file("/home/me/Web/app.py");
+        let told = files.on_stop("/srv/web/app.py", None).unwrap();
+        assert_eq!(told.here.as_deref(), Some("/home/me/Web/app.py"));
+        assert_eq!(told.mapping.ide, "/home/me/Web");
+        assert_eq!(files.on_stop("/srv/web/App.py", None), None);
     }
 
     #[test]

@@ -178,6 +178,11 @@ fn file_missing(
             path(file),
             path(there)
         ),
+        (None, Some(there), _) => format!(
+            "the program has {}, whose name differs in case, and no path mapping leads from the one to the other: \
+             give both the same name",
+            path(there)
+        ),
         (_, _, Some(tried)) => format!(
             "the IDE's path mapping leads to {}, which is not there: is it the right directory, or was the file \
              not copied yet?",
@@ -343,6 +348,14 @@ mod tests {
         assert!(missing.message.contains(r"/home/me/a\u{1b}.py"));
         let hint = "map /home/me to /srv/app in the IDE's path mappings: /home/me/a";
         assert!(missing.hint.unwrap().starts_with(hint));
+        let in_another_case = warning(&Advice::FileMissing {
+            file: "/home/me/App.py".into(),
+            tried: None,
+            there: Some("/srv/app.py".into()),
+            mapping: None,
+        });
+        let hint = in_another_case.hint.unwrap();
+        assert!(hint.starts_with("the program has /srv/app.py, whose name differs in case"));
         let version = warning(&Advice::PydevdVersion {
             debuggee: "243.1.2".into(),
             ide: "PY-263.7307.50".into(),

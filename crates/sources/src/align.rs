@@ -4,10 +4,14 @@
 //! Each file votes for what is left of two names when their common end is taken off. What most files agree on is tried,
 //! and of what fits equally well that is taken under which more files are the same. Names that every project has say
 //! little, and names that differ in case are alike.
+//!
+//! A copy of the project within it (`old/`, a work tree, what was built of it) fits as well as the project itself, and
+//! better once a file was edited. So where no pair has more names in common than the roots, or than the pair of the
+//! last time, it stays that one.
 
 use std::collections::{HashMap, HashSet};
 
-use super::SourceName;
+use super::{SourceName, name::folded};
 
 /// How many files of one name are looked at; more say nothing.
 const MOST_ALIKE: usize = 24;
@@ -83,7 +87,7 @@ impl<'a> Names<'a> {
         };
         for name in names {
             all.exact.insert(name.as_str());
-            let small = all.small.entry(name.as_str().to_ascii_lowercase());
+            let small = all.small.entry(folded(name.as_str()));
             small
                 .and_modify(|other| *other = None)
                 .or_insert(Some(name));
@@ -93,7 +97,7 @@ impl<'a> Names<'a> {
 
     /// Whether there are names that differ from this one in case alone.
     pub fn has_another(&self, name: &SourceName) -> bool {
-        let small = name.as_str().to_ascii_lowercase();
+        let small = folded(name.as_str());
         self.small.get(&small).is_some_and(Option::is_none)
     }
 
@@ -102,7 +106,7 @@ impl<'a> Names<'a> {
         if self.exact.contains(name.as_str()) {
             return Some(name.clone());
         }
-        let small = name.as_str().to_ascii_lowercase();
+        let small = folded(name.as_str());
         self.small.get(&small).copied().flatten().cloned()
     }
 }
@@ -118,54 +122,136 @@ pub(super) struct Alignment {
     pub(super) is_doubtful: bool,
 }
 
-/// The pair of directories under which the most files are at both ends. `is_same` says whether two files hold the same.
+impl Alignment {
+    /// Several fit equally well.
+    pub(super) const DOUBTFUL: Self = Self {
+        prefixes: Prefixes {
+            here: String::new(),
+            there: String::new(),
+        },
+        is_known: false,
+        is_doubtful: true,
+    };
+
+    fn known(prefixes: Prefixes) -> Self {
+        Self {
+            prefixes,
+            is_known: true,
+            is_doubtful: false,
+        }
+    }
+}
+
+/// A pair that is tried.
+struct Tried {
+    prefixes: Prefixes,
+    /// What the names that both ends have under it weigh.
+    names: u64,
+    /// The same, with what the files that hold the same weigh beside it.
+    score: u64,
+    /// How many files of those that were read hold the same, and how many were read.
+    same: (usize, usize),
+}
+
+/// The pair of directories under which the most files are at both ends. `is_same` says whether two files hold the same,
+/// and `before` is the pair that was found the last time.
 pub(super) fn align(
     here: &[&SourceName],
     there: &[&SourceName],
+    before: Option<&Prefixes>,
     mut is_same: impl FnMut(&SourceName, &SourceName) -> bool,
 ) -> Alignment {
     let names = Names::of(there.iter().copied());
-    let mut tried: Vec<(u64, Prefixes)> = candidates(here, there)
-        .into_iter()
-        .map(|prefixes| {
-            (
-                common(here, &names, &prefixes)
-                    .map(|(a, _)| weight(a, &prefixes))
-                    .sum(),
-                prefixes,
-            )
-        })
-        .collect();
-    let most = tried.iter().map(|(score, _)| *score).max().unwrap_or(0);
+    let weighed = candidates(here, there).into_iter().map(|prefixes| {
+        let common = common(here, &names, &prefixes);
+        let names = common.map(|(a, _)| weight(a, &prefixes)).sum();
+        Tried {
+            prefixes,
+            names,
+            score: names,
+            same: (0, 0),
+        }
+    });
+    let mut tried: Vec<Tried> = weighed.collect();
+    let most = tried.iter().map(|one| one.names).max().unwrap_or(0);
     if most == 0 {
         return Alignment::default();
     }
-    tried.retain(|(score, _)| *score * 2 >= most);
+    tried.retain(|one| one.names * 2 >= most);
     if tried.len() > 1 {
-        for (score, prefixes) in &mut tried {
-            let same = common(here, &names, prefixes)
-                .take(MOST_READ)
-                .filter(|(a, b)| is_same(a, b))
-                .map(|(a, _)| weight(a, prefixes));
-            *score += same.sum::<u64>();
+        for one in &mut tried {
+            for (a, b) in common(here, &names, &one.prefixes).take(MOST_READ) {
+                one.same.1 += 1;
+                if is_same(a, &b) {
+                    one.same.0 += 1;
+                    one.score += weight(a, &one.prefixes);
+                }
+            }
         }
     }
-    let most = tried.iter().map(|(score, _)| *score).max().unwrap_or(0);
-    let mut best = tried.into_iter().filter(|(score, _)| *score == most);
-    let (_, first) = best.next().unwrap_or_default();
-    let is_whole = |prefixes: &Prefixes| *prefixes == Prefixes::default();
-    let rest: Vec<_> = best.map(|(_, prefixes)| prefixes).collect();
-    let is_any_whole = is_whole(&first) || rest.iter().any(is_whole);
-    // What cannot be told is not guessed.
-    let is_known = is_any_whole || rest.is_empty();
-    Alignment {
-        prefixes: match is_any_whole || !is_known {
-            true => Prefixes::default(),
-            false => first,
-        },
-        is_known,
-        is_doubtful: !is_known,
+    if let Some(alignment) = stays(&tried, most, before) {
+        return alignment;
     }
+    let most = tried.iter().map(|one| one.score).max().unwrap_or(0);
+    let best = tried.into_iter().filter(|one| one.score == most);
+    let best: Vec<_> = best.map(|one| one.prefixes).collect();
+    match &best[..] {
+        [one] => Alignment::known(one.clone()),
+        several if several.contains(&Prefixes::default()) => Alignment::known(Prefixes::default()),
+        // What cannot be told is not guessed.
+        _ => Alignment::DOUBTFUL,
+    }
+}
+
+/// The pair of the last time or else the roots, if no other has more names in common. Where none of its files is the
+/// same, and all of another's are, that one may be meant by now: then it is doubtful, but for roots that were each
+/// other's already.
+fn stays(tried: &[Tried], most: u64, before: Option<&Prefixes>) -> Option<Alignment> {
+    let root = Prefixes::default();
+    let with_most = || tried.iter().filter(|one| one.names == most);
+    let of_before = before.and_then(|pair| with_most().find(|one| one.prefixes == *pair));
+    let own = of_before.or_else(|| with_most().find(|one| one.prefixes == root))?;
+    let is_all_the_same = |one: &Tried| one.same.1 > 0 && one.same.0 == one.same.1;
+    let is_doubtful = own.same.0 == 0 && with_most().any(is_all_the_same);
+    let is_settled = own.prefixes == root && before == Some(&root);
+    Some(match is_doubtful && !is_settled {
+        true => Alignment::DOUBTFUL,
+        false => Alignment::known(own.prefixes.clone()),
+    })
+}
+
+/// A pair of directories, gone on below as far as all files in common lie in directories whose names differ in case: an
+/// IDE's path mapping leads from the one to the other, and not to a name that it was not told.
+pub(super) fn as_spelt(prefixes: &Prefixes, common: &[(&SourceName, SourceName)]) -> Prefixes {
+    let directories = |(here, there): &(&SourceName, SourceName)| {
+        let (here, _) = here
+            .as_str()
+            .strip_prefix(&prefixes.here)?
+            .rsplit_once('/')?;
+        let (there, _) = there
+            .as_str()
+            .strip_prefix(&prefixes.there)?
+            .rsplit_once('/')?;
+        let pairs = here.split('/').zip(there.split('/'));
+        let pairs = pairs.map(|(here, there)| (here.to_owned(), there.to_owned()));
+        Some(pairs.collect::<Vec<(String, String)>>())
+    };
+    let mut files = common
+        .iter()
+        .map(|pair| directories(pair).unwrap_or_default());
+    let mut shared = files.next().unwrap_or_default();
+    for other in files {
+        let alike = shared.iter().zip(&other).take_while(|(a, b)| a == b);
+        shared.truncate(alike.count());
+    }
+    let last = shared.iter().rposition(|(here, there)| here != there);
+    shared.truncate(last.map_or(0, |last| last + 1));
+    let mut spelt = prefixes.clone();
+    for (here, there) in shared {
+        spelt.here.push_str(&format!("{here}/"));
+        spelt.there.push_str(&format!("{there}/"));
+    }
+    spelt
 }
 
 /// The files that are at both ends under a pair.
@@ -190,12 +276,7 @@ fn candidates(here: &[&SourceName], there: &[&SourceName]) -> Vec<Prefixes> {
             .get(&small_leaf(a))
             .filter(|alike| alike.len() <= MOST_ALIKE);
         for b in alike.into_iter().flatten() {
-            let length = common_end(a.as_str(), b.as_str());
-            let before = |text: &str| text.len() - length;
-            let pair = (
-                &a.as_str()[..before(a.as_str())],
-                &b.as_str()[..before(b.as_str())],
-            );
+            let pair = before_common_end(a.as_str(), b.as_str());
             *votes.entry(pair).or_default() += weight_of_end(&a.as_str()[pair.0.len()..]);
         }
     }
@@ -215,16 +296,19 @@ fn candidates(here: &[&SourceName], there: &[&SourceName]) -> Vec<Prefixes> {
 
 fn small_leaf(name: &SourceName) -> String {
     let leaf = name.as_str().rsplit('/').next().unwrap_or_default();
-    leaf.to_ascii_lowercase()
+    folded(leaf)
 }
 
-/// How many bytes the ends of two names have in common, in whole parts.
-fn common_end(one: &str, other: &str) -> usize {
+/// What is left of two names without the whole parts that their ends have in common.
+fn before_common_end<'a>(one: &'a str, other: &'a str) -> (&'a str, &'a str) {
     let parts = one.rsplit('/').zip(other.rsplit('/'));
-    let alike = parts.take_while(|(a, b)| a.eq_ignore_ascii_case(b));
-    let length: usize = alike.map(|(a, _)| a.len() + 1).sum();
+    let alike = parts.take_while(|(a, b)| folded(a) == folded(b));
+    let lengths = alike.map(|(a, b)| (a.len() + 1, b.len() + 1));
+    let (of_one, of_other) = lengths.fold((0, 0), |(x, y), (a, b)| (x + a, y + b));
     // No slash before the first part.
-    length.saturating_sub(1).min(one.len()).min(other.len())
+    let before =
+        |text: &'a str, end: usize| &text[..text.len().saturating_sub(end.saturating_sub(1))];
+    (before(one, of_one), before(other, of_other))
 }
 
 fn weight(name: &SourceName, prefixes: &Prefixes) -> u64 {
@@ -237,7 +321,7 @@ fn weight(name: &SourceName, prefixes: &Prefixes) -> u64 {
 
 fn weight_of_end(end: &str) -> u64 {
     let leaf = end.rsplit('/').next().unwrap_or_default();
-    match COMMON.contains(&leaf.to_ascii_lowercase().as_str()) && leaf.len() == end.len() {
+    match COMMON.contains(&folded(leaf).as_str()) && leaf.len() == end.len() {
         true => WEAK,
         false => STRONG,
     }
@@ -258,7 +342,7 @@ mod tests {
         let is_same = |a: &SourceName, b: &SourceName| same.contains(&(a.as_str(), b.as_str()));
         let Alignment {
             prefixes, is_known, ..
-        } = align(&here, &there, is_same);
+        } = align(&here, &there, None, is_same);
         assert!(is_known);
         (prefixes.here, prefixes.there)
     }
@@ -295,6 +379,11 @@ mod tests {
             aligned(&["app.py"], &["backend/app.py"], &[]),
             pair("", "backend/")
         );
+        // As macOS writes it, and Linux.
+        assert_eq!(
+            aligned(&["U\u{308}ben/App.py"], &["srv/üben/app.py"], &[]),
+            pair("", "srv/")
+        );
         assert_eq!(
             aligned(
                 &["Web/App.py", "x.py"],
@@ -303,6 +392,34 @@ mod tests {
             ),
             pair("", "srv/")
         );
+    }
+
+    #[test]
+    fn directories_that_all_files_are_in_are_told_as_they_are_spelt() {
+        let spelt = |here: &str, there: &str, files: &[(&str, &str)]| {
+            let prefixes = Prefixes {
+                here: here.to_owned(),
+                there: there.to_owned(),
+            };
+            let here = names(&files.iter().map(|(here, _)| *here).collect::<Vec<_>>());
+            let there = names(&files.iter().map(|(_, there)| *there).collect::<Vec<_>>());
+            let files: Vec<_> = here.iter().zip(there).collect();
+            let Prefixes { here, there } = as_spelt(&prefixes, &files);
+            (here, there)
+        };
+        let app = ("Backend/api/App.py", "backend/api/app.py");
+        assert_eq!(spelt("", "", &[app]), pair("Backend/", "backend/"));
+        let beyond_ascii = [("Größe/a.py", "größe/a.py")];
+        assert_eq!(spelt("", "", &beyond_ascii), pair("Größe/", "größe/"));
+        let inner = [
+            ("x/Web/a.py", "x/web/a.py"),
+            ("x/Web/b/c.py", "x/web/b/c.py"),
+        ];
+        assert_eq!(spelt("", "", &inner), pair("x/Web/", "x/web/"));
+        assert_eq!(spelt("x/", "x/", &inner), pair("x/Web/", "x/web/"));
+        assert_eq!(spelt("", "", &[app, ("a.py", "a.py")]), pair("", ""));
+        assert_eq!(spelt("", "", &[("a/b.py", "a/B.py")]), pair("", ""));
+        assert_eq!(spelt("s/", "", &[]), pair("s/", ""));
     }
 
     #[test]
@@ -328,12 +445,43 @@ mod tests {
         assert_eq!(aligned(&here, &["app/main.py"], &same), pair("two/", ""));
         let (here, there) = (names(&here), names(&["app/main.py"]));
         let (here, there): (Vec<_>, Vec<_>) = (here.iter().collect(), there.iter().collect());
-        let doubtful = align(&here, &there, |_, _| false);
+        let doubtful = align(&here, &there, None, |_, _| false);
         assert!(
             !doubtful.is_known && doubtful.is_doubtful,
             "it is not guessed"
         );
         assert_eq!(doubtful.prefixes, Prefixes::default());
-        assert_eq!(align(&here, &[], |_, _| true), Alignment::default());
+        assert_eq!(align(&here, &[], None, |_, _| true), Alignment::default());
+    }
+
+    #[test]
+    fn copy_of_the_project_within_it_is_not_taken_for_it_once_a_file_was_edited() {
+        let root = Prefixes::default();
+        let old = Prefixes {
+            here: "old/".to_owned(),
+            there: String::new(),
+        };
+        let here = names(&["app.py", "db.py", "old/app.py", "old/db.py"]);
+        let there = names(&["app.py", "db.py"]);
+        let (here, there): (Vec<_>, Vec<_>) = (here.iter().collect(), there.iter().collect());
+        let aligned = |before: Option<&Prefixes>, differ: &[&str]| {
+            let is_same = |a: &SourceName, _: &SourceName| !differ.contains(&a.as_str());
+            align(&here, &there, before, is_same)
+        };
+        let is_at = |prefixes: &Prefixes| Alignment::known(prefixes.clone());
+        for before in [None, Some(&root)] {
+            assert_eq!(aligned(before, &[]), is_at(&root));
+            assert_eq!(aligned(before, &["app.py"]), is_at(&root));
+            let all = ["app.py", "db.py", "old/app.py"];
+            assert_eq!(aligned(before, &all), is_at(&root));
+        }
+        // Nothing but the last time says that both were edited, rather than that the part is meant.
+        let both = ["app.py", "db.py"];
+        assert_eq!(aligned(Some(&root), &both), is_at(&root));
+        assert_eq!(aligned(None, &both), Alignment::DOUBTFUL);
+        // One that was found stays as well, until all speaks for another.
+        assert_eq!(aligned(Some(&old), &["old/app.py"]), is_at(&old));
+        let of_old = ["old/app.py", "old/db.py"];
+        assert_eq!(aligned(Some(&old), &of_old), Alignment::DOUBTFUL);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use p2pdbg_proto::sources::Verdict;
 
 use super::{
-    Content, Prefixes, Scan, SourceName, Tree,
+    Content, Installed, Prefixes, Scan, SourceName, Tree,
     align::{self, Alignment, Names},
 };
 
@@ -42,6 +42,12 @@ impl Differences {
             true => {
                 "have files of the same names in several directories, any of which may be meant"
             }
+            false if self.only_here == 0 => {
+                "have no file in common: there is none to compare at this end"
+            }
+            false if self.only_there == 0 => {
+                "have no file in common: there is none to compare at the other end"
+            }
             false => "have no file in common",
         }
     }
@@ -51,9 +57,9 @@ impl Differences {
         self.same + self.differ.len() + self.ends.len()
     }
 
-    /// Whether both ends have files, and none of them is at both.
+    /// Whether there are files, and none of them is at both ends.
     pub fn is_of_strangers(&self) -> bool {
-        self.in_common() == 0 && self.only_here > 0
+        self.in_common() == 0 && self.only_here + self.only_there > 0
     }
 
     /// What the peer has found, as this end has it: `here` is what was asked for.
@@ -136,7 +142,6 @@ pub(super) fn find(
     } = aligned;
     let mut found = Found {
         differences: Differences {
-            prefixes: prefixes.reversed(),
             left_out: left_out_there + listing.left_out,
             is_doubtful,
             ..Differences::default()
@@ -148,6 +153,8 @@ pub(super) fn find(
         not_read: 0,
     };
     let names = Names::of(listing.names.iter());
+    let prefixes = as_spelt(&prefixes, is_known, asked, &names);
+    found.differences.prefixes = prefixes.reversed();
     let twins = Names::of(asked.keys());
     let mut only_there = 0;
     for (name, theirs) in asked {
@@ -180,46 +187,79 @@ pub(super) fn find(
     found
 }
 
-/// Aligns what the peer has with the list of files, or else with all that are there, which are added to it then.
+/// The pair of directories as a path mapping has to have them, if one is known.
+fn as_spelt(
+    prefixes: &Prefixes,
+    is_known: bool,
+    asked: &BTreeMap<SourceName, Content>,
+    names: &Names<'_>,
+) -> Prefixes {
+    let in_common = asked
+        .keys()
+        .filter(|_| is_known)
+        .filter_map(|name| Some((name, names.find(&prefixes.there(name)?)?)));
+    align::as_spelt(prefixes, &in_common.collect::<Vec<_>>())
+}
+
+/// Aligns what the peer has with the list of files, or else with all that are there, which are added to it then. What
+/// was installed is many a copy of what is elsewhere, and says something only where nothing else does.
 fn align_listing(
     tree: &mut Tree,
     asked: &BTreeMap<SourceName, Content>,
     names: &mut Vec<SourceName>,
     read: &mut u64,
 ) -> Alignment {
-    let of_list = align_with(tree, asked, names, read);
-    if of_list.is_known {
-        return of_list;
+    let mut all: Option<Vec<SourceName>> = None;
+    for with_installed in [false, true] {
+        let of_list = align_with(tree, asked, names, with_installed, read);
+        if of_list.is_known {
+            return of_list;
+        }
+        let all = all.get_or_insert_with(|| tree.list_all());
+        let of_all = align_with(tree, asked, all, with_installed, read);
+        if of_all.is_known {
+            names.append(all);
+            names.sort();
+            names.dedup();
+            return of_all;
+        }
+        if of_list.is_doubtful || of_all.is_doubtful {
+            return Alignment::DOUBTFUL;
+        }
     }
-    let all = tree.list_all();
-    let of_all = align_with(tree, asked, &all, read);
-    if of_all.is_known {
-        names.extend(all);
-        names.sort();
-        names.dedup();
-    }
-    let is_doubtful = of_list.is_doubtful || of_all.is_doubtful;
-    Alignment {
-        is_doubtful: is_doubtful && !of_all.is_known,
-        ..of_all
-    }
+    Alignment::default()
 }
 
 fn align_with(
     tree: &mut Tree,
     asked: &BTreeMap<SourceName, Content>,
     names: &[SourceName],
+    with_installed: bool,
     read: &mut u64,
 ) -> Alignment {
-    let theirs: Vec<&SourceName> = asked.keys().collect();
-    let ours: Vec<&SourceName> = names.iter().collect();
-    align::align(&theirs, &ours, |there, here| {
+    let before = tree.aligned.clone();
+    let (of_theirs, of_ours) = (
+        Installed::among(asked.keys()),
+        Installed::among(names.iter()),
+    );
+    let theirs = asked
+        .keys()
+        .filter(|name| with_installed || !of_theirs.has(name));
+    let ours = names
+        .iter()
+        .filter(|name| with_installed || !of_ours.has(name));
+    let (theirs, ours): (Vec<_>, Vec<_>) = (theirs.collect(), ours.collect());
+    let aligned = align::align(&theirs, &ours, before.as_ref(), |there, here| {
         let content = asked.get(there);
         content.is_some_and(|content| {
             tree.look(here, read)
                 .is_some_and(|ours| ours.text == content.text)
         })
-    })
+    });
+    if aligned.is_known {
+        tree.aligned = Some(aligned.prefixes.clone());
+    }
+    aligned
 }
 
 #[cfg(test)]
@@ -283,5 +323,37 @@ mod tests {
             ),
             (1, 0, 0)
         );
+    }
+
+    #[test]
+    fn one_file_that_is_edited_makes_no_copy_of_the_project_the_project() {
+        let (asks, answers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut here = tree(
+            asks.path(),
+            &[("app.py", "1"), ("old/app.py", "1")],
+            Limits::DEFAULT,
+        );
+        let mut there = tree(answers.path(), &[("app.py", "1")], Limits::DEFAULT);
+        let mut compare = || find(&mut there, &here.scan().files, 0).differences;
+        assert_eq!(compare().same, 1);
+        fs::write(asks.path().join("app.py"), "2").unwrap();
+        let edited = compare();
+        assert_eq!(edited.prefixes, Prefixes::default());
+        assert_eq!((edited.same, edited.differ.len()), (0, 1), "{edited:?}");
+    }
+
+    #[test]
+    fn what_was_installed_is_no_place_of_the_project_unless_nothing_else_is() {
+        let copy = "venv/lib/python3.11/site-packages/pkg/app.py";
+        let here = [("src/pkg/app.py", "2"), ("web/x.js", "1"), (copy, "1")];
+        let there = [("src/pkg/app.py", "1"), ("web/x.js", "1")];
+        let both = found(&here, &there, Limits::DEFAULT).differences;
+        assert_eq!(both.prefixes, Prefixes::default());
+        // Nothing here says which of the two is meant, but that one was installed.
+        let part = found(&here, &[("pkg/app.py", "1")], Limits::DEFAULT).differences;
+        assert_eq!((part.prefixes.here.as_str(), part.differ.len()), ("", 1));
+        assert_eq!(part.prefixes.there, "src/");
+        let alone = found(&[("pkg/app.py", "1")], &[(copy, "1")], Limits::DEFAULT).differences;
+        assert_eq!(alone.same, 1, "{alone:?}");
     }
 }

@@ -122,7 +122,8 @@ impl ContentHash {
     }
 }
 
-/// Writes text with other line ends, piece by piece. Each line of what is read ends like the others.
+/// Writes text with other line ends, piece by piece. Each line of what is read ends like the others, unless all are to
+/// end in LF.
 #[derive(Debug)]
 pub(super) struct Converter {
     to_crlf: bool,
@@ -130,11 +131,12 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// From one kind of line ends to another; `None` if nothing is to be done, or it could not be undone.
+    /// From one kind of line ends to another; `None` if nothing is to be done, or each line would have to keep its own.
     pub(super) fn between(from: LineEnds, to: LineEnds) -> Option<Self> {
         let to_crlf = match (from, to) {
             (LineEnds::Lf, LineEnds::Crlf) => true,
-            (LineEnds::Crlf, LineEnds::Lf) => false,
+            // A script of which a single line ends in CRLF may not run where the others do.
+            (LineEnds::Crlf | LineEnds::Mixed(_), LineEnds::Lf) => false,
             _ => return None,
         };
         Some(Self {
@@ -234,6 +236,12 @@ mod tests {
                 b"a\nb\r"
             );
         }
-        assert!(Converter::between(LineEnds::Lf, LineEnds::Mixed([0; 16])).is_none());
+        let mixed = LineEnds::Mixed([0; 16]);
+        assert!(Converter::between(LineEnds::Lf, mixed).is_none());
+        assert!(Converter::between(mixed, LineEnds::Crlf).is_none());
+        assert_eq!(
+            convert(b"a\r\nb\nc\r\n", mixed, LineEnds::Lf, 2),
+            b"a\nb\nc\n"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, path::Path, str::FromStr};
 
 use p2pdbg_base::Untrusted;
 use p2pdbg_proto::sources::MAX_NAME;
+use unicode_normalization::UnicodeNormalization;
 
 /// A path below a root, with `/` between its parts. None of them leads up or hides, so that it may be shown, and stays
 /// below any root that it is put behind as long as no link is followed.
@@ -39,6 +40,15 @@ impl SourceName {
             })
             .collect();
         parts.ok_or(NotAName)?.join("/").parse()
+    }
+}
+
+/// A name as another one has it that differs in case alone, or in how letters with marks are written: as one character
+/// or, on macOS, as several.
+pub(crate) fn folded(name: &str) -> String {
+    match name.is_ascii() {
+        true => name.to_ascii_lowercase(),
+        false => name.nfc().flat_map(char::to_lowercase).nfc().collect(),
     }
 }
 

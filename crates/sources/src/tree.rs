@@ -17,7 +17,7 @@ use p2pdbg_proto::sources::Sha256 as Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    SourceName,
+    Prefixes, SourceName,
     content::{Content, ContentHash},
     file_metadata::{self, Stamp},
     walk::{Walk, is_passed_over},
@@ -67,6 +67,8 @@ pub struct Tree {
     root: PathBuf,
     limits: Limits,
     known: HashMap<SourceName, (Stamp, Content)>,
+    /// Which directories were found to be each other's the last time that could be told: the peer's, and of this one.
+    pub(super) aligned: Option<Prefixes>,
 }
 
 /// What a scan found, the same each time as long as no file changes.
@@ -122,6 +124,7 @@ impl Tree {
             root,
             limits,
             known: HashMap::new(),
+            aligned: None,
         }
     }
 

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{Entry, Kind};
-use crate::extended_attributes::copy_extended_attributes;
+use crate::{extended_attributes::copy_extended_attributes, name::folded};
 
 /// How a directory on the way is opened.
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -115,7 +115,8 @@ impl Directory {
             return Ok(name.to_owned());
         }
         let names = self.names();
-        let mut alike = names.filter(|other| other.eq_ignore_ascii_case(name));
+        let small = folded(name);
+        let mut alike = names.filter(|other| folded(other) == small);
         Ok(match (alike.next(), alike.next()) {
             (Some(one), None) => one,
             _ => name.to_owned(),
@@ -167,14 +168,29 @@ impl Directory {
         self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// Opens a file to read and write it, made if there is none; `None` if it is anything else than this user's own
-    /// file with no other name.
+    /// Opens a file to read and write it, made if there is none; `None` if it is no file, or has another name too.
+    /// Another user's is made anew.
     pub(crate) fn part(&self, name: &str) -> io::Result<Option<File>> {
-        let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
-        let stat = rustix::fs::fstat(&file)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let is_ours = stat.st_nlink == 1 && stat.st_uid == rustix::process::geteuid().as_raw();
-        Ok((is_file && is_ours).then_some(file))
+        // What is made here is ours, whoever's it is by its looks: CIFS, FAT, shared folders of virtual machines and NFS
+        // for root show another user.
+        let make = || self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(Some),
+        }
+        let file = self.open_file(name, OFlags::RDWR);
+        if let Ok(file) = &file {
+            let stat = rustix::fs::fstat(file)?;
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            if !is_file || stat.st_nlink != 1 {
+                return Ok(None);
+            }
+            if stat.st_uid != rustix::process::geteuid().as_raw() {
+                self.remove(name)?;
+                return make().map(Some);
+            }
+        }
+        file.map(Some)
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
@@ -182,9 +198,14 @@ impl Directory {
         Ok(rustix::fs::openat(&self.0, name, flags | FILE, mode)?.into())
     }
 
-    /// Puts a file in the place of another one. A link that is there is replaced, not followed.
-    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+    /// Puts a file in the place of another one. A link that is there is replaced, not followed. `false` where something
+    /// is mounted at just that place, as containers have it of a single file: that can be written over alone.
+    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<bool> {
+        match rustix::fs::renameat(&self.0, from, &self.0, to) {
+            Ok(()) => Ok(true),
+            Err(Errno::BUSY) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives a file a second name; `false` where the file system has no such thing.
@@ -206,9 +227,12 @@ impl Directory {
         Ok(Some(room.f_bavail.saturating_mul(room.f_frsize)))
     }
 
-    /// Has its names written to the disk.
+    /// Has its names written to the disk, where the file system has that of a directory.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        match rustix::fs::fsync(&self.0) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+            synced => Ok(synced?),
+        }
     }
 
     /// Lets whoever may read a file that is there run it, if that is asked for.
@@ -233,8 +257,16 @@ impl Directory {
         old: Option<Attributes>,
         executable: bool,
     ) -> io::Result<()> {
-        let mode = old.map_or(FRESH, |old| old.mode);
-        Ok(rustix::fs::fchmod(file, with_execution(mode, executable))?)
+        let mode = with_execution(old.map_or(FRESH, |old| old.mode), executable);
+        match rustix::fs::fchmod(file, mode) {
+            // Where the file system says whose a file is, and not who made it, it says what its mode is as well.
+            Err(Errno::PERM)
+                if rustix::fs::fstat(file)?.st_uid != rustix::process::geteuid().as_raw() =>
+            {
+                Ok(())
+            }
+            set => Ok(set?),
+        }
     }
 
     /// Makes a new file that of the user and group whose the old one was, or the directory. `false` if that cannot be:
@@ -310,5 +342,18 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
         Some(Errno::ROFS) => Refusal::ReadOnly,
         Some(Errno::TXTBSY) => Refusal::InUse,
         _ => Refusal::Disk,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_that_cannot_be_synchronised_is_no_failure() {
+        // So does the one of the kernel.
+        let directory = Directory::open(Path::new("/proc")).unwrap();
+        assert_eq!(rustix::fs::fsync(&directory.0), Err(Errno::INVAL));
+        directory.sync().unwrap();
     }
 }

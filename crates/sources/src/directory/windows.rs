@@ -14,6 +14,7 @@ use cap_std::{
 use p2pdbg_proto::sources::Refusal;
 
 use super::{Entry, Kind, windows_names};
+use crate::name::folded;
 
 /// What the system says of a disk that is full, of a name that is too long or none, of one who may not, of a disk that
 /// is only read, of a file that a program holds, and of a link.
@@ -79,8 +80,8 @@ impl Directory {
         if !windows_names::is_sound(name) {
             return Err(Refusal::Name);
         }
-        let small = name.to_lowercase();
-        let alike = self.names().find(|other| other.to_lowercase() == small);
+        let small = folded(name);
+        let alike = self.names().find(|other| folded(other) == small);
         match alike {
             Some(there) if there == name || !exact => Ok(there),
             Some(_) => Err(Refusal::Name),
@@ -152,8 +153,8 @@ impl Directory {
     }
 
     /// Puts a file in the place of another one. A link that is there is replaced, not followed.
-    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, &self.0, to)
+    pub(crate) fn replace(&self, from: &str, to: &str) -> io::Result<bool> {
+        self.0.rename(from, &self.0, to).map(|()| true)
     }
 
     /// Gives a file a second name; `false` where the file system has no such thing.

@@ -76,7 +76,10 @@ impl Incoming {
             ends: offer.ends,
             convert: there.map(|there| (offer.ends, there)),
         };
-        incoming.take_up().map_err(|error| refusal(&error))?;
+        if let Err(error) = incoming.take_up() {
+            incoming.throw_away();
+            return Err(refusal(&error));
+        }
         Ok(incoming)
     }
 
@@ -156,20 +159,12 @@ impl Incoming {
             .map_err(failed)?;
         self.file.sync_all().map_err(failed)?;
         self.is_as_it_was()?;
-        let written_over = match takes_its_place {
-            true => None,
-            false => Some(self.with_room().map_err(failed)?),
-        };
-        let kept = self.keep_aside(takes_its_place).map_err(failed)?;
-        if let Some(to) = written_over {
+        let mut kept = None;
+        if !takes_its_place || !self.take_place(&mut kept).map_err(failed)? {
+            let to = self.with_room().map_err(failed)?;
+            kept = self.keep_aside(false).map_err(failed)?;
             self.write_over(to).map_err(failed)?;
             self.throw_away();
-        } else if let Err(error) = self.directory.replace(&self.part, &self.name) {
-            // What is there is there still.
-            if let Some(Kept { name, is_new: true }) = &kept {
-                let _ = self.directory.remove(name);
-            }
-            return Err(failed(error));
         }
         if let Some(Kept { name, is_new: true }) = &kept {
             // It has the inode of what was there, and so its mode.
@@ -178,6 +173,19 @@ impl Incoming {
         self.directory.sync().map_err(failed)?;
         let kept = kept.map(|kept| kept.name);
         Ok(Written { kept, converted })
+    }
+
+    /// Puts the file in the place of the one that is there, and keeps that; `false` if nothing can be put there, and all
+    /// is as it was.
+    fn take_place(&self, kept: &mut Option<Kept>) -> io::Result<bool> {
+        *kept = self.keep_aside(true)?;
+        let replaced = self.directory.replace(&self.part, &self.name);
+        if !matches!(replaced, Ok(true))
+            && let Some(Kept { name, is_new: true }) = kept.take()
+        {
+            let _ = self.directory.remove(&name);
+        }
+        replaced
     }
 
     /// Fails if what is there is not what was looked at in the beginning: somebody has written it meanwhile, and it is

@@ -10,6 +10,7 @@ mod overwritten;
 mod seen;
 
 use std::{
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
 };
@@ -23,6 +24,7 @@ pub use self::seen::Seen;
 use super::{
     SourceName,
     directory::{Directory, refusal},
+    name::folded,
     partial_files,
 };
 
@@ -124,9 +126,11 @@ fn has_room(directory: &Directory, size: u64) -> Result<(), Refusal> {
 /// What of a path is below a directory, whose name may differ in case unless it must be exact.
 fn below_as_written<'a>(path: &'a Path, directory: &Path, exact: bool) -> Option<&'a Path> {
     let mut parts = path.components();
+    let small = |part: &OsStr| part.to_str().map(folded);
     for part in directory.components() {
-        let own = parts.next()?.as_os_str();
-        if own != part.as_os_str() && (exact || !own.eq_ignore_ascii_case(part.as_os_str())) {
+        let (own, part) = (parts.next()?.as_os_str(), part.as_os_str());
+        let is_it = own == part || (!exact && small(own).is_some() && small(own) == small(part));
+        if !is_it {
             return None;
         }
     }
@@ -303,6 +307,29 @@ mod tests {
     }
 
     #[test]
+    fn part_that_shows_another_owner_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = open(dir.path());
+        let offer = offer("a", "0123456789");
+        let mut begun = wanted(&inbox, &offer);
+        begun.add(b"evil!").unwrap();
+        let part = dir.path().join(&begun.part);
+        // Only root can give files away.
+        if std::os::unix::fs::chown(&part, Some(1000), None).is_err() {
+            return;
+        }
+        let mut incoming = wanted(&inbox, &offer);
+        assert_eq!(incoming.have(), 0, "it is not taken for ours");
+        incoming.add(b"0123456789").unwrap();
+        incoming.finish().unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.path().join("a")).unwrap(),
+            "0123456789"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn what_is_not_what_was_offered_is_thrown_away() {
         let dir = tempfile::tempdir().unwrap();
         let inbox = open(dir.path());
@@ -336,6 +363,13 @@ mod tests {
         assert_eq!(
             fs::read_to_string(dir.path().join("backend/app.py")).unwrap(),
             "newer"
+        );
+        // Also beyond ASCII, and however a letter is put together.
+        fs::write(dir.path().join("backend/Größe.py"), "old").unwrap();
+        put(&inbox, "backend/GRO\u{308}ßE.py", "new");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("backend/Größe.py")).unwrap(),
+            "new"
         );
         let both = Offer {
             exact: true,
@@ -500,6 +534,15 @@ mod tests {
             fs::read_to_string(dir.path().join("new.sh")).unwrap(),
             "#!/bin/sh\necho new\n"
         );
+        let mixed = "#!/bin/sh\r\necho newest\n";
+        for name in ["run.sh", "newest.sh"] {
+            let written = put_as(&inbox, &Seen::default(), &offer(name, mixed), mixed);
+            assert!(written.converted);
+            assert_eq!(
+                fs::read_to_string(dir.path().join(name)).unwrap(),
+                "#!/bin/sh\necho newest\n"
+            );
+        }
         let plain = "a\r\nb\r\n";
         put(&inbox, "new.txt", plain);
         assert_eq!(
