@@ -498,10 +498,10 @@ impl Streams {
         live.is_some_and(|live| live.waiting_heard.hear(number))
     }
 
-    /// What the other end must hear on each new tunnel: which streams wait at this one, that of the given role.
+    /// What the other end must hear on each new tunnel: which streams wait at this one, that of the given role, and
+    /// which of those that did wait no longer. That may have been said when there was no tunnel.
     pub(super) fn announcements(&self, role: Role) -> Vec<TunnelMessage> {
-        let waiting = self.live.iter().filter(|(_, live)| live.waits_at(role));
-        let said = waiting.filter_map(|(stream, live)| {
+        let said = self.live.iter().filter_map(|(stream, live)| {
             Some(TunnelMessage::StreamWaiting {
                 stream: stream.to_u64(),
                 waiting: live.waits_at(role),

@@ -2,8 +2,9 @@
 //! other end of its tunnels.
 
 use p2pdbg_events::StreamState;
-use p2pdbg_ledger::{Side, StreamId};
-use p2pdbg_proto::tunnel::{ForwardState, TunnelMessage};
+use p2pdbg_ledger::{CarrierHeader, Side, StreamId};
+use p2pdbg_proto::tunnel::{ForwardState, TunnelMessage, close};
+use p2pdbg_tunnel::ControlReader;
 
 use super::{hostile::Hostile, *};
 
@@ -12,6 +13,45 @@ fn stream_state(event: Event) -> Option<StreamState> {
         Event::Stream { state, .. } => Some(state),
         _ => None,
     }
+}
+
+/// What is said next of a stream's waiting.
+async fn waiting(control: &mut ControlReader) -> bool {
+    in_time(async {
+        loop {
+            let message = control.read().await.unwrap();
+            if let TunnelMessage::StreamWaiting { waiting, .. } = message {
+                return waiting;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn stream_that_waits_no_longer_is_told_on_the_next_tunnel_if_there_was_none() {
+    let (held, at) = held_port();
+    let mut end = Hostile::with(|config| {
+        config.forwards = vec![forward(Direction::ToIde, at)];
+    })
+    .await;
+    let (tunnel, mut control) = end.tunnel().await;
+    let header = CarrierHeader {
+        stream: StreamId::new(Side::Connector, 0),
+        forward: 0,
+        ordinal: 0,
+        offset: 0,
+    };
+    let mut carrier = in_time(tunnel.connection.open_uni()).await.unwrap();
+    carrier.write_all(&header.encode()).await.unwrap();
+    assert!(waiting(&mut control).await);
+    tunnel.close(close::REPLACED);
+    let ide = held.listen(8).unwrap();
+    let _joined = in_time(ide.accept()).await.unwrap();
+    let open = |event| stream_state(event).filter(|state| *state == StreamState::Open);
+    end.listener.report(open).await;
+    let (_tunnel, mut control) = end.tunnel().await;
+    assert!(!waiting(&mut control).await);
 }
 
 #[tokio::test]
