@@ -30,11 +30,24 @@ fn every_message_on_a_wire_is_described_in_the_protocol() {
             });
             let messages = messages.unwrap_or_else(|| panic!("{file}.rs has no {name}"));
             for message in messages {
+                let fields: Vec<String> = message
+                    .fields
+                    .iter()
+                    .filter_map(|field| Some(field.ident.as_ref()?.to_string()))
+                    .collect();
                 let message = message.ident.to_string();
                 assert!(
                     described.contains(&message.as_str()),
                     "docs/PROTOCOL.md does not say what {name}::{message} is"
                 );
+                let row = format!("| `{message}` |");
+                let rows = || protocol.lines().filter(|line| line.contains(&row));
+                for field in fields {
+                    assert!(
+                        rows().any(|row| row.contains(&format!(" {field}: "))),
+                        "docs/PROTOCOL.md does not say what {name}::{message}.{field} is"
+                    );
+                }
             }
         }
     }

@@ -57,6 +57,8 @@ pub enum TunnelMessage {
         forward: u16,
         /// Whether something listens there now.
         listening: bool,
+        /// Counts up with each change; what has a lower one than was heard of this forward is stale.
+        number: u32,
     },
     /// A stream waits, at the dialling side, for its target to listen, or has stopped waiting.
     StreamWaiting {
@@ -64,6 +66,8 @@ pub enum TunnelMessage {
         stream: u64,
         /// `false` once the target is reached, or the stream has ended.
         waiting: bool,
+        /// Counts up with each change; what has a lower one than was heard of this stream is stale.
+        number: u32,
     },
     /// A sign of life, to be acknowledged by QUIC; and how well the sender hears, which the other end cannot know.
     Ping {

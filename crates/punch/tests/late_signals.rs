@@ -1,5 +1,4 @@
-//! Two engines between which checks are faster than signals: what the one nominates, the other must not forget when the
-//! signal comes.
+//! Two engines between which checks are faster than signals, or no signal comes: both must go by what was nominated last.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,8 +26,8 @@ struct Wire {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Carries {
     Nothing,
-    /// Everything but what the controlled end asks.
-    AllButControlledsChecks,
+    /// Everything but what this end asks.
+    AllButChecksOf(usize),
     Everything,
 }
 
@@ -80,7 +79,7 @@ impl Wire {
         let asks = Message::decode(payload).unwrap().class() == Class::Request;
         let arrives = match self.carries {
             Carries::Nothing => false,
-            Carries::AllButControlledsChecks => from == CONTROLLING || !asks,
+            Carries::AllButChecksOf(end) => from != end || !asks,
             Carries::Everything => true,
         };
         if to == address(end) && arrives {
@@ -116,7 +115,7 @@ impl Wire {
 fn what_was_nominated_before_the_first_signal_came_is_followed_after_it() {
     let mut wire = Wire::new();
     wire.deliver_signals(CONTROLLED);
-    wire.carries = Carries::AllButControlledsChecks;
+    wire.carries = Carries::AllButChecksOf(CONTROLLED);
     assert!(wire.has_path(CONTROLLING));
     wire.carries = Carries::Everything;
     wire.deliver_signals(CONTROLLING);
@@ -129,10 +128,25 @@ fn what_was_nominated_before_a_later_signal_came_is_followed_after_it() {
     wire.deliver_signals(CONTROLLED);
     wire.deliver_signals(CONTROLLING);
     wire.tell(CONTROLLING, Input::NetworkChanged);
-    wire.carries = Carries::AllButControlledsChecks;
+    wire.carries = Carries::AllButChecksOf(CONTROLLED);
     assert!(wire.has_path(CONTROLLING));
     assert!(!wire.signals[CONTROLLING].is_empty(), "another generation");
     wire.deliver_signals(CONTROLLING);
+    wire.carries = Carries::Everything;
+    assert!(wire.has_path(CONTROLLED));
+}
+
+#[test]
+fn what_the_controlled_end_alone_has_lost_it_follows_again_without_a_signal() {
+    let mut wire = Wire::new();
+    wire.deliver_signals(CONTROLLED);
+    wire.deliver_signals(CONTROLLING);
+    wire.carries = Carries::Everything;
+    assert!(wire.has_path(CONTROLLING) && wire.has_path(CONTROLLED));
+    wire.tell(CONTROLLED, Input::TunnelUp);
+    wire.tell(CONTROLLED, Input::TunnelLost);
+    wire.carries = Carries::AllButChecksOf(CONTROLLING);
+    assert!(!wire.has_path(CONTROLLED), "what was said before");
     wire.carries = Carries::Everything;
     assert!(wire.has_path(CONTROLLED));
 }

@@ -16,6 +16,7 @@ mod first_word;
 mod forward_requests;
 mod forwards;
 mod io;
+mod latest;
 mod messages;
 mod near_relay_search;
 mod own_sources;

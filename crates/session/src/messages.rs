@@ -26,18 +26,22 @@ impl SessionDriver {
             TunnelMessage::ForwardState { forward, state } if self.role == Role::Listener => {
                 self.on_forward_state(forward, state).await;
             }
-            TunnelMessage::TargetListening { forward, listening } => {
-                self.forwards
-                    .on_target_listening(forward, listening, &mut self.tasks)
-                    .await;
+            TunnelMessage::TargetListening {
+                forward,
+                listening,
+                number,
+            } => {
+                if self.forwards.hear_of_target(forward, number) {
+                    self.forwards
+                        .on_target_listening(forward, listening, &mut self.tasks)
+                        .await;
+                }
             }
             TunnelMessage::StreamWaiting {
                 stream,
-                waiting: false,
-            } => self.streams.on_waited(StreamId::from_u64(stream)),
-            TunnelMessage::StreamWaiting { stream, .. } => {
-                self.on_peer_waits(StreamId::from_u64(stream));
-            }
+                waiting,
+                number,
+            } => self.on_stream_waits(StreamId::from_u64(stream), waiting, number),
             TunnelMessage::Ping { unanswered_ms } => {
                 let unanswered = Duration::from_millis(unanswered_ms.into());
                 self.decide(Input::Pulse { epoch, unanswered });
@@ -89,8 +93,14 @@ impl SessionDriver {
         }
     }
 
-    /// A stream waits at the other end for its target to listen.
-    fn on_peer_waits(&mut self, stream: StreamId) {
+    /// A stream waits at the other end for its target to listen, or no longer.
+    fn on_stream_waits(&mut self, stream: StreamId, waiting: bool, number: u32) {
+        if !self.streams.hear_of_waiting(stream, number) {
+            return;
+        }
+        if !waiting {
+            return self.streams.on_waited(stream);
+        }
         let forward = self.streams.forward_of(stream);
         if let Some(target) = forward.and_then(|forward| self.forwards.target(forward)) {
             let _is_news = self.streams.on_waiting(stream, target, self.role.other());
@@ -166,8 +176,8 @@ impl SessionDriver {
             self.connections.rejections().note(Rejection::Violation);
             tracing::warn!(%violation, "the peer broke the rules of a stream");
         }
-        if self.streams.waits_here(stream, self.role) && !matches!(event, StreamEvent::Violation(_))
-        {
+        let changes = matches!(event, StreamEvent::State(_) | StreamEvent::Ended);
+        if changes && self.streams.waits_here(stream, self.role) {
             self.announce_waiting(stream, false);
         }
         let target = self
@@ -181,9 +191,13 @@ impl SessionDriver {
 
     /// Tells the other end whether a stream waits here until its target listens.
     pub(super) fn announce_waiting(&mut self, stream: StreamId, waiting: bool) {
-        let stream = stream.to_u64();
-        self.connections
-            .send(TunnelMessage::StreamWaiting { stream, waiting });
+        if let Some(number) = self.streams.count_waiting(stream) {
+            self.connections.send(TunnelMessage::StreamWaiting {
+                stream: stream.to_u64(),
+                waiting,
+                number,
+            });
+        }
     }
 
     pub(super) fn on_misbehaviour(&mut self, epoch: u64, what: &dyn std::fmt::Display) {

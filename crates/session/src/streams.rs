@@ -12,7 +12,7 @@ use p2pdbg_ledger::{
     Admission, Budget, CarrierHeader, CopyHeader, Frame, Openings, ResetCode, Side, StreamId,
     Violation,
 };
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::{control::Role, tunnel::TunnelMessage};
 use p2pdbg_tunnel::Tunnel;
 use quinn::RecvStream;
 use tokio::{
@@ -25,6 +25,7 @@ use tokio::{
 
 use super::decisions::{Flow, whole_milliseconds};
 use crate::{
+    latest::Latest,
     stream::{
         BestTunnel, Connection, INBOX, Local, Stream, StreamEvent, StreamInput, Tap, Traffic,
         UNWANTED,
@@ -77,6 +78,10 @@ struct Live {
     /// Whether the local program has seen the end of its connection.
     over: bool,
     waiting: Option<Waiting>,
+    /// Of what was said to the other end about its waiting here, if this end dials.
+    waiting_said: Latest,
+    /// Of what the other end said, if that one dials.
+    waiting_heard: Latest,
     /// The state that was reported last.
     state: Option<StreamState>,
     since: Instant,
@@ -274,6 +279,8 @@ impl Streams {
             delivered: false,
             over: false,
             waiting: None,
+            waiting_said: Latest::default(),
+            waiting_heard: Latest::default(),
             state: None,
             since: Instant::now(),
             traffic,
@@ -479,10 +486,29 @@ impl Streams {
         live.is_some_and(|live| live.waits_at(role))
     }
 
-    /// The streams that wait at the end of that role.
-    pub(super) fn waiting_here(&self, role: Role) -> Vec<StreamId> {
-        let waiting = self.live.iter().filter(|(_, live)| live.waits_at(role));
-        waiting.map(|(stream, _)| *stream).collect()
+    /// Numbers what is now said of a stream's waiting here.
+    pub(super) fn count_waiting(&mut self, stream: StreamId) -> Option<u32> {
+        let live = self.live.get_mut(&stream)?;
+        Some(live.waiting_said.count_up())
+    }
+
+    /// Whether what the other end says of a stream's waiting there counts: nothing later has been heard.
+    pub(super) fn hear_of_waiting(&mut self, stream: StreamId, number: u32) -> bool {
+        let live = self.live.get_mut(&stream);
+        live.is_some_and(|live| live.waiting_heard.hear(number))
+    }
+
+    /// What the other end must hear on each new tunnel: which streams wait at this one, that of the given role, and
+    /// which of those that did wait no longer. That may have been said when there was no tunnel.
+    pub(super) fn announcements(&self, role: Role) -> Vec<TunnelMessage> {
+        let said = self.live.iter().filter_map(|(stream, live)| {
+            Some(TunnelMessage::StreamWaiting {
+                stream: stream.to_u64(),
+                waiting: live.waits_at(role),
+                number: live.waiting_said.said()?,
+            })
+        });
+        said.collect()
     }
 
     /// Notes what a stream tells, and reports it.

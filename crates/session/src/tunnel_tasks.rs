@@ -118,9 +118,8 @@ impl SessionDriver {
         for message in self.forwards.announcements() {
             tunnel.send(message);
         }
-        for stream in self.streams.waiting_here(self.role) {
-            let (stream, waiting) = (stream.to_u64(), true);
-            tunnel.send(TunnelMessage::StreamWaiting { stream, waiting });
+        for message in self.streams.announcements(self.role) {
+            tunnel.send(message);
         }
         self.connections.told(epoch);
     }

@@ -232,6 +232,13 @@ impl Checklist {
         }
     }
 
+    /// Has only what the controlling side nominates from now on count.
+    pub(crate) fn forget_nominations(&mut self) {
+        for pair in self.pairs.values_mut() {
+            pair.wanted = None;
+        }
+    }
+
     pub(crate) fn on_send_failed(&mut self, key: PairKey) {
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.send_failures = pair.send_failures.saturating_add(1);

@@ -304,6 +304,10 @@ impl Engine {
     fn drop_path(&mut self, reason: LossReason) {
         if let Some(direct) = self.path.direct.take() {
             self.path.tunnel_up = false;
+            // The controlling side may know nothing of this, and goes on to say the same number. What it has said
+            // before does not count, or this end would go back at once to what it gives up.
+            self.path.agreed = None;
+            self.attempts.checks.forget_nominations();
             self.attempts.checks.fail(direct.key());
             self.path.retire(self.now, Some(direct.path.socket));
             if direct.path.technique.is_tcp() {

@@ -47,7 +47,13 @@ impl Decisions {
             // Confirmed anew: whether the tunnel there still works is seen below.
             Nominated::Dial if self.tunnels.reaches(path.remote) => {}
             Nominated::Dial => self.dial(ends, PathKind::Direct, now),
-            Nominated::Accept => self.put(Output::Accept(path.socket)),
+            Nominated::Accept => {
+                self.put(Output::Accept(path.socket));
+                if self.tunnels.reaches(path.remote) {
+                    // The connector has followed its nomination first, and its tunnel was here before the path was.
+                    self.put(Output::Path(PathCommand::DirectUp));
+                }
+            }
         }
         self.on_confirmed(now);
     }

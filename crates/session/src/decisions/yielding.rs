@@ -136,16 +136,18 @@ impl Decisions {
     /// Has UDP avoided by both ends: what polices it between the peers mostly does so towards the relay as well, at
     /// whichever end it is.
     fn avoid_udp(&mut self, time: Duration, now: Instant) {
-        self.starving.avoids_until = Some(now + time).filter(|_| !time.is_zero());
+        if !time.is_zero() || self.starving.avoids_until.is_some() {
+            self.starving.avoids_until = Some(now + time);
+        }
         self.put(Output::Path(PathCommand::AvoidUdp(time)));
         self.put(Output::AskForTcp(time));
     }
 
-    /// Says again on a new tunnel that UDP is avoided: the one before may have been lost with that on it.
+    /// Says again on a new tunnel for how long UDP is avoided, or that it is no longer: the one before may have been lost
+    /// with that on it.
     pub(super) fn ask_again_for_tcp(&mut self, now: Instant) {
-        let until = self.starving.avoids_until.filter(|until| now < *until);
-        if let Some(until) = until {
-            self.put(Output::AskForTcp(until - now));
+        if let Some(until) = self.starving.avoids_until {
+            self.put(Output::AskForTcp(until.saturating_duration_since(now)));
         }
     }
 

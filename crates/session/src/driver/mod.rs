@@ -430,9 +430,9 @@ impl SessionDriver {
 
     /// Tells the other end, which opens the port, that a target has begun or ceased to listen.
     fn on_target_listening(&mut self, forward: u16, listening: bool) {
-        self.forwards.note_target(forward, listening);
-        self.connections
-            .send(TunnelMessage::TargetListening { forward, listening });
+        if let Some(message) = self.forwards.note_target(forward, listening) {
+            self.connections.send(message);
+        }
         // Where nobody debugs, a path that is dead is found out late, and this would wait as long.
         self.decide(Input::Asked);
     }

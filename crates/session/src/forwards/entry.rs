@@ -8,7 +8,7 @@ use p2pdbg_proto::tunnel::{ForwardState, WhileAbsent};
 use tokio::sync::watch;
 
 use super::accept::Accepting;
-use crate::forward_requests::ForwardRequest;
+use crate::{forward_requests::ForwardRequest, latest::Latest};
 
 /// A forward of the session, and what stands of it at this end.
 pub(super) struct Entry {
@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) turns: Arc<Turns>,
     /// Whether the target listens, as far as the dialling end knows; those who wait for it hear of it.
     pub(super) listening: watch::Sender<Option<bool>>,
+    /// Of what was said of that, at the dialling end, or heard, at the other.
+    pub(super) latest: Latest,
     /// Whether it was added for a `p2pdbg pipe`, so that no port is opened for it.
     pub(super) added: bool,
     /// Who asked for it while the session ran, until the connector has judged it.
@@ -59,6 +61,7 @@ impl Entry {
             is_looked_at: false,
             turns: Arc::default(),
             listening: watch::Sender::default(),
+            latest: Latest::default(),
             added: false,
             asked: None,
             told: Vec::new(),

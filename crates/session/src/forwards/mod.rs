@@ -164,8 +164,16 @@ impl Forwards {
             {
                 messages.push(TunnelMessage::ForwardState { forward, state });
             }
-            if let (false, Some(listening)) = (self.opens(forward), *entry.listening.borrow()) {
-                messages.push(TunnelMessage::TargetListening { forward, listening });
+            if let (false, Some(listening), Some(number)) = (
+                self.opens(forward),
+                *entry.listening.borrow(),
+                entry.latest.said(),
+            ) {
+                messages.push(TunnelMessage::TargetListening {
+                    forward,
+                    listening,
+                    number,
+                });
             }
         }
         if self.role == Role::Connector {

@@ -6,7 +6,7 @@ use p2pdbg_base::HostPort;
 use p2pdbg_events::{Event as Report, Warning, WarningCode};
 use p2pdbg_forward::port_failure;
 use p2pdbg_net::listening::{self, Presence};
-use p2pdbg_proto::tunnel::WhileAbsent;
+use p2pdbg_proto::tunnel::{TunnelMessage, WhileAbsent};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
@@ -64,12 +64,23 @@ impl Forwards {
         look_times::note_usage(&self.usage, has_tunnel, has_streams);
     }
 
-    /// Notes what the look at a target has shown.
-    pub(crate) fn note_target(&mut self, forward: u16, listening: bool) {
+    /// Notes what the look at a target has shown; what the other end is to hear of it.
+    pub(crate) fn note_target(&mut self, forward: u16, listening: bool) -> Option<TunnelMessage> {
         look_times::note_turn(&self.usage);
-        if let Some(entry) = self.table.get_mut(usize::from(forward)) {
-            entry.listening.send_replace(Some(listening));
-        }
+        let entry = self.table.get_mut(usize::from(forward))?;
+        entry.listening.send_replace(Some(listening));
+        Some(TunnelMessage::TargetListening {
+            forward,
+            listening,
+            number: entry.latest.count_up(),
+        })
+    }
+
+    /// Whether what the other end says of a target counts: this end opens the port, and nothing later has been heard.
+    pub(crate) fn hear_of_target(&mut self, forward: u16, number: u32) -> bool {
+        let opens = self.opens(forward);
+        let entry = self.table.get_mut(usize::from(forward));
+        opens && entry.is_some_and(|entry| entry.latest.hear(number))
     }
 
     pub(super) fn look_at_target(&mut self, forward: u16, tasks: &mut JoinSet<()>) {

@@ -83,7 +83,7 @@ impl Hostile {
         }
     }
 
-    async fn dial(&self, epoch: u64) -> Result<(Tunnel, ControlReader), TunnelError> {
+    pub(super) async fn dial(&self, epoch: u64) -> Result<(Tunnel, ControlReader), TunnelError> {
         self.dial_by(self.at, Way::RelayUdp, epoch).await
     }
 
@@ -156,10 +156,12 @@ async fn state_of_a_forward_that_there_is_not_changes_nothing() {
     tunnel.send(TunnelMessage::TargetListening {
         forward: 900,
         listening: true,
+        number: 1,
     });
     tunnel.send(TunnelMessage::StreamWaiting {
         stream: 77,
         waiting: true,
+        number: 1,
     });
     tunnel.send(TunnelMessage::ForwardState {
         forward: 0,

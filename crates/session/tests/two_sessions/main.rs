@@ -2,6 +2,7 @@
 //! sockets of this host. The rendezvous between them is a channel.
 
 mod forwards;
+mod held_up;
 mod hostile;
 mod local_programs;
 mod lossy;

@@ -109,7 +109,7 @@ pub(super) struct Starving {
     pub(super) near: Starvation,
     /// The relay over UDP, against itself over TCP.
     pub(super) relay: Starvation,
-    /// Until when this end has UDP avoided.
+    /// Until when this end has UDP avoided, or had; none if it never has.
     pub(super) avoids_until: Option<Instant>,
     pub(super) of_peer: PeersWish,
     /// When the nearer relay's tunnel was suspect last.

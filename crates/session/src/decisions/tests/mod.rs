@@ -257,6 +257,22 @@ fn listener_never_dials_and_calls_where_it_is_heard() {
 }
 
 #[test]
+fn tunnel_that_was_up_before_its_path_was_nominated_is_told_to_the_paths_again() {
+    let mut bench = Bench::new(Role::Listener);
+    let told = |outputs: &[Output]| {
+        has(outputs, |o| {
+            matches!(o, Output::Path(PathCommand::DirectUp))
+        })
+    };
+    bench.up(1, PathKind::Direct);
+    assert!(told(&bench.tell(Input::Nominated(path(1)))));
+    assert!(
+        !told(&bench.tell(Input::Nominated(path(2)))),
+        "no tunnel there"
+    );
+}
+
+#[test]
 fn call_on_a_path_that_is_never_nominated_is_closed() {
     let mut bench = Bench::new(Role::Listener);
     bench.tell(Input::CallUp {

@@ -302,10 +302,33 @@ fn silent_path_without_a_relay_has_tcp_sought_and_a_new_tunnel_says_so_again() {
     // What was said went with the tunnel.
     let why = TunnelEnd::Lost("timed out");
     bench.tell(Input::TunnelEnded { epoch: 2, why });
-    let asks = |outputs: &[Output]| has(outputs, |o| matches!(o, Output::AskForTcp(_)));
-    assert!(asks(&bench.up(3, PathKind::Direct)));
+    assert!(asked_on(&mut bench, 3).is_some_and(|time| !time.is_zero()));
     bench.pass(Duration::from_secs(120));
-    assert!(!asks(&bench.up(4, PathKind::Direct)), "it is over");
+    assert_eq!(asked_on(&mut bench, 4), Some(Duration::ZERO));
+}
+
+/// For how long the peer is asked to avoid UDP when a direct tunnel of this epoch comes up.
+fn asked_on(bench: &mut Bench, epoch: u64) -> Option<Duration> {
+    let outputs = bench.up(epoch, PathKind::Direct);
+    outputs.iter().find_map(|output| match output {
+        Output::AskForTcp(time) => Some(*time),
+        _ => None,
+    })
+}
+
+#[test]
+fn peer_hears_on_the_next_tunnel_that_udp_may_be_used_again_if_there_was_none_to_say_it_on() {
+    let mut never = Bench::new(Role::Connector);
+    assert_eq!(asked_on(&mut never, 1), None);
+    let (mut bench, mut delivered) = (on_both(), 0);
+    pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
+    // The host sleeps, and wakes in another network: all tunnels are dead.
+    for epoch in [1, 2] {
+        let why = TunnelEnd::Lost("timed out");
+        bench.tell(Input::TunnelEnded { epoch, why });
+    }
+    bench.tell(Input::NetworkChanged { woke: true });
+    assert_eq!(asked_on(&mut bench, 4), Some(Duration::ZERO));
 }
 
 #[test]
