@@ -57,5 +57,7 @@ def main(out: pathlib.Path, trees: dict[str, pathlib.Path]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     pairs = (argument.split("=", 1) for argument in sys.argv[2:])
     main(pathlib.Path(sys.argv[1]), {target: pathlib.Path(tree) for target, tree in pairs})

@@ -1,8 +1,9 @@
 //! The directory in which this user's running processes are found.
 //!
-//! It is `$XDG_RUNTIME_DIR/p2pdbg`, or `run` in the user's state directory where there is no runtime directory (on a host
-//! that was borrowed, in the directory that goes with its session), and it is closed to everybody else. On Windows there is none: what sets the variable there (a shell of Cygwin's) means a
-//! directory of its own notation, which is not every program's of this user.
+//! It is `$XDG_RUNTIME_DIR/p2pdbg`, or `run` in the user's state directory where there is no runtime directory (on a
+//! borrowed host, in the directory that is removed afterwards), and it is closed to everybody else. On Windows there is
+//! none: what sets the variable there (a shell of Cygwin's) means a directory of its own notation, which is not every
+//! program's of this user.
 
 use std::{
     ffi::OsString,

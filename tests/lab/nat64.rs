@@ -22,7 +22,7 @@ use p2pdbg_natlab::{Flow, Host, Lab, Nat, NatKind, Node, TwoNats};
 use super::{
     DELAY, MEGABYTE, carried_by_the_rendezvous,
     harness::{
-        Setting, eventually,
+        Home, Setting, eventually,
         traffic::{accept, receive, say, send},
     },
     setting,

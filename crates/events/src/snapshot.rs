@@ -14,7 +14,7 @@ use crate::{DebuggerReport, PathReport, StreamState, Waiting};
 pub struct ProcessSnapshot {
     /// Its process id on this host.
     pub pid: u32,
-    /// That of the process which started it, such as npm's launcher, which is all that its starter knows (not on Windows).
+    /// That of the process which started it, perhaps npm's launcher, of which alone an editor knows. Not on Windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u32>,
     /// Which of the two it is.

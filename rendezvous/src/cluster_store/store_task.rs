@@ -438,15 +438,7 @@ impl<D: Directory> StoreTask<D> {
                 }
                 Ask::Seek(connector, digest) => sought.push((connector, digest)),
                 Ask::All(waiting) => {
-                    // It is newer than what was said before it: who left by then and is in it has come back.
-                    if last.values().any(Option::is_none) {
-                        for (digest, _) in &waiting {
-                            let name = self.names.of(digest);
-                            if last.get(&name) == Some(&None) {
-                                last.remove(&name);
-                            }
-                        }
-                    }
+                    self.take_back(&mut last, &waiting);
                     self.left.clear();
                     all = Some(waiting);
                 }
@@ -487,8 +479,21 @@ impl<D: Directory> StoreTask<D> {
         Ok(found)
     }
 
-    /// Writes who waits, and removes who has left, which is owed if it fails. What was said late, and is older than what
-    /// a node that lives has written, is left out.
+    /// These wait, which is newer than what was said before: who had left by then and is among them has come back.
+    fn take_back(&self, last: &mut HashMap<Name, Option<u64>>, waiting: &[([u8; 32], u64)]) {
+        if last.values().all(Option::is_some) {
+            return;
+        }
+        for (digest, _) in waiting {
+            let name = self.names.of(digest);
+            if last.get(&name) == Some(&None) {
+                last.remove(&name);
+            }
+        }
+    }
+
+    /// Writes who waits, and removes who has left, which is owed if it fails. What was said late, and is older than
+    /// what a node that lives has written, is left out.
     async fn say(&mut self, written: &[(Name, Record)], gone: &[Name]) -> Result<(), Away> {
         let live: Vec<Process> = self.presence.processes().collect();
         let said = async {

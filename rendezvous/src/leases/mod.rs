@@ -173,9 +173,7 @@ impl Leases {
         self.round += 1;
         let mut next = table.cloned().unwrap_or_default();
         let own = next.nodes.remove(&self.own);
-        if let Some(of_another) = own.as_ref().filter(|own| own.epoch != self.epoch) {
-            self.floor.find(of_another);
-        }
+        self.find_floor(own.as_ref());
         let is_lost = match (&self.entered, &own) {
             (None, _) => table.is_none(),
             (Some(_), None) => true,
@@ -228,10 +226,18 @@ impl Leases {
         (next, parts)
     }
 
-    /// Whether this entry of this node is what it has: by this process, or at first by the one before it, in this table.
+    /// Whether this entry of this node is what it has: by this process, or at first by the one before it in this
+    /// table.
     fn is_own(&self, own: &Entry, born: u64) -> bool {
         let is_before = self.entered.is_none() && Some(own.epoch) == self.before;
         own.epoch == self.epoch || is_before && own.born == born
+    }
+
+    /// Takes note of what keys have relayed here by the entry of another process.
+    fn find_floor(&mut self, own: Option<&Entry>) {
+        if let Some(of_another) = own.filter(|own| own.epoch != self.epoch) {
+            self.floor.find(of_another);
+        }
     }
 
     /// Takes over what the process before this one had, whose entry is found once at the most.

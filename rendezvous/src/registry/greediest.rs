@@ -5,20 +5,19 @@ use std::cmp::Reverse;
 
 use p2pdbg_proto::control::SessionId;
 
-use super::connection::Holder;
+use super::voucher_codec::Account;
 use crate::limits::Prefix;
 
 /// Whose sessions are counted together at one connection: those by one voucher, and those from one address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Who {
-    pub(super) holder: Holder,
+    pub(super) voucher: Option<Account>,
     pub(super) from: Option<Prefix>,
 }
 
 impl Who {
-    /// Many have one key, and are no less each for it.
     fn shows_the_same(self, other: Self) -> bool {
-        self.holder == other.holder && !matches!(self.holder, Holder::Key(_))
+        self.voucher.is_some() && self.voucher == other.voucher
     }
 
     fn is_from_the_same(self, other: Self) -> bool {

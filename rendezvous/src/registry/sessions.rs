@@ -74,13 +74,13 @@ struct Member {
     allowance: usize,
 }
 
-impl Member {
-    fn who(&self) -> Who {
-        Who {
-            holder: self.holder,
-            from: self.from,
-        }
-    }
+/// Who it is at a connection. Those with a key are told apart by their addresses.
+fn who(holder: Holder, from: Option<Prefix>) -> Who {
+    let voucher = match holder {
+        Holder::Voucher(account) => Some(account),
+        Holder::Key(_) | Holder::Address(_) => None,
+    };
+    Who { voucher, from }
 }
 
 /// Where one member has been seen, at the most: its connection, and its leg over both families, each from a network
@@ -182,7 +182,7 @@ impl Sessions {
         let found = sessions.iter().filter_map(|id| {
             let session = self.table.get(id)?;
             let other = session.members.iter().find(|member| member.conn != at)?;
-            Some((*id, session.number, other.who()))
+            Some((*id, session.number, who(other.holder, other.from)))
         });
         oldest_of_the_greediest(&found.collect::<Vec<_>>(), comes)
     }
@@ -264,14 +264,9 @@ impl Registry {
             return Err(Refusal::Draining);
         }
         // Whatever else might keep another session from beginning, it makes room for.
-        self.end_superfluous(ids, effects);
+        self.end_superfluous(&place, ids, effects);
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
         self.has_room_for_session(unknown)?;
-        if matches!(place, MeetingPoint::Handle(_)) {
-            // Not for whoever has guessed at a code.
-            self.end_for_others(listener, connector, effects);
-            self.end_for_others(connector, listener, effects);
-        }
         for id in ids {
             self.may_hold_another(id)?;
         }
@@ -313,12 +308,23 @@ impl Registry {
         Ok(session)
     }
 
-    /// Ends the oldest session of two connections that have as many together as they may.
-    fn end_superfluous(&mut self, ids: [ConnId; 2], effects: &mut Vec<Effect>) {
+    /// Ends the oldest session of two connections that have as many together as they may, and one of whoever has most
+    /// with one of them, if that has all that it may.
+    fn end_superfluous(
+        &mut self,
+        place: &MeetingPoint,
+        ids: [ConnId; 2],
+        effects: &mut Vec<Effect>,
+    ) {
         let of_one = self.connections.get(&ids[0]);
         let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
         if let Some(oldest) = self.sessions.superfluous(of_one, ids) {
             self.end_session(oldest, Ended::Cut, effects);
+        }
+        // Not for whoever has guessed at a code.
+        if matches!(place, MeetingPoint::Handle(_)) {
+            self.end_for_others(ids[0], ids[1], effects);
+            self.end_for_others(ids[1], ids[0], effects);
         }
     }
 
@@ -332,10 +338,7 @@ impl Registry {
         if full.sessions.len() < self.limits.sessions_per_connection {
             return;
         }
-        let comes = Who {
-            holder: other.holder(),
-            from: Some(Prefix::of(other.ip)),
-        };
+        let comes = who(other.holder(), Some(Prefix::of(other.ip)));
         if let Some(oldest) = self.sessions.of_the_greediest(&full.sessions, at, comes) {
             self.end_session(oldest, Ended::Cut, effects);
         }

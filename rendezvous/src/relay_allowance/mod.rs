@@ -7,8 +7,8 @@
 //! - *The host's ceiling* is shared among the keys that want something: while they want less together, nobody is held;
 //!   else each gets the same, and whoever wants less loses nothing. A key's part is shared among its legs by the same
 //!   rule, so that a hundred sessions of one key take nothing from the one session of another.
-//! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on, until the key has some again.
-//!   Those that run go on.
+//! - *A key's bytes of a month*, once used up, slow the legs that are opened from then on, until the key has some
+//!   again. Those that run go on.
 //!
 //! [`Book`] is the owner's side, for one task: [`Book::open`] for each session, [`Book::settle`] about four times a
 //! second. [`LegMeter`] is the other side, asked once a batch from whichever thread forwards it. A leg that nobody
@@ -323,6 +323,8 @@ impl Book {
             self.go_on_with(next);
         }
         self.take_parts(now);
+        // Until the other nodes are heard of, a key's part of its month is a guess.
+        self.free_legs();
         self.collect(elapsed);
         self.share_out();
     }

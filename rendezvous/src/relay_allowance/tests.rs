@@ -376,3 +376,29 @@ fn what_others_have_relayed_in_the_month_before_makes_no_session_of_this_one_slo
         assert_eq!(scene.leg(ONE).terms().1, own);
     }
 }
+
+#[test]
+fn legs_that_began_slow_before_the_other_nodes_were_heard_of_are_so_no_longer_once_they_are() {
+    let limits = KeyLimits {
+        relay_gib_month: Some(4),
+        ..KeyLimits::default()
+    };
+    let mut scene = Scene::new(None, &[(ONE, limits)]);
+    scene.book.share_with(2);
+    let running = scene.leg(ONE);
+    // By itself it takes no more than one of two equal parts for its own.
+    scene.send(25, [(&running, 100_000_000)]);
+    let late = scene.leg(ONE);
+    assert_eq!(late.terms().1, SLOW);
+    scene.book.on_parts(
+        scene.book.settled,
+        Parts {
+            asked: scene.book.settled,
+            parts: HashMap::new(),
+            month: Month::of(0).number(),
+            relayed_elsewhere: HashMap::new(),
+        },
+    );
+    scene.send(1, [(&late, 1_000)]);
+    assert_eq!(late.terms().1, UNBOUNDED);
+}
