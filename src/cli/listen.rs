@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
-use p2pdbg_base::{Absent, ErrorCode, Failure};
+use p2pdbg_base::{ErrorCode, Failure, HoldPolicy};
 use p2pdbg_forward::{Direction, Forward, ForwardSpec, NotAForward, Preset};
 use p2pdbg_proto::code::Code;
 use p2pdbg_session::SessionPolicy;
@@ -101,7 +101,7 @@ pub struct ListenArgs {
     /// What a forward does while nothing listens at its far end [default: hold; refuse for
     /// gdbserver, lldb and xdebug; hold-once for pydevd]
     #[arg(long, value_enum, ignore_case = true, value_name = "HOW")]
-    pub absent: Option<Absent>,
+    pub absent: Option<HoldPolicy>,
 
     /// End when standard input ends, as on ^C: for a program that starts this one and holds its input open
     #[arg(long, hide = true)]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::{Arg, CommandFactory, FromArgMatches, builder::Resettable};
-use p2pdbg_base::{Absent, ErrorCode, Failure, PathPolicy, PeerName};
+use p2pdbg_base::{ErrorCode, Failure, HoldPolicy, PathPolicy, PeerName};
 use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
 use p2pdbg_session::SessionPolicy;
@@ -41,12 +41,12 @@ fn help_on_absent_names_each_preset_that_does_not_hold() {
         let absent = preset.debugger().while_absent.policy();
         assert_eq!(
             refused.contains(preset.name()),
-            absent == Absent::Refuse,
+            absent == HoldPolicy::Refuse,
             "{preset:?}"
         );
         assert_eq!(
             held_once.contains(preset.name()),
-            absent == Absent::HoldOnce,
+            absent == HoldPolicy::HoldOnce,
             "{preset:?}"
         );
     }
@@ -193,7 +193,7 @@ fn every_option_of_a_listen_arrives() {
     let stun: Vec<String> = stun.map(ToString::to_string).collect();
     assert_eq!(stun, ["stun.example.org:3478", "[::1]:9"]);
     assert_eq!(options.session.policy.resume_for, Duration::from_secs(90));
-    assert_eq!(options.session.policy.absent, Some(Absent::Refuse));
+    assert_eq!(options.session.policy.absent, Some(HoldPolicy::Refuse));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use p2pdbg_session::SessionEnd;
 use super::{
     child_program::{Running, look_for},
     interrupt::Interrupt,
-    running_peer::{Host, HostEvent},
+    running_peer::{RunningPeer, RunningPeerEvent},
 };
 use crate::cli::{Command, ConnectOptions, Meeting, PeersOptions};
 
@@ -46,7 +46,7 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
     let root = options.session.policy.sources.root.as_deref();
     let facts = HostFacts::of_this_host(true, program).with_root(root);
     let descriptors = options.session.policy.descriptors;
-    let mut host = Host::open(
+    let mut host = RunningPeer::open(
         Role::Connector,
         options.session,
         Vec::new(),
@@ -97,7 +97,7 @@ impl Stop {
 }
 
 async fn serve(
-    host: &mut Host,
+    host: &mut RunningPeer,
     mut command: Option<Command>,
     descriptors: Descriptors,
     stop: &mut Stop,
@@ -115,13 +115,13 @@ async fn serve(
             }
         };
         match event {
-            Ok(HostEvent::Ready(forwards)) => {
+            Ok(RunningPeerEvent::Ready(forwards)) => {
                 if let Some(command) = command.take() {
                     reporter.release_terminal();
                     running = Some(Running::start(&command, &forwards, descriptors)?);
                 }
             }
-            Ok(HostEvent::Over(end, _)) => {
+            Ok(RunningPeerEvent::Over(end, _)) => {
                 reporter.emit(Event::Closed {
                     why: end.to_string(),
                 });
@@ -130,7 +130,7 @@ async fn serve(
                     return outcome(end, command.is_some());
                 }
             }
-            Ok(HostEvent::Offered(_) | HostEvent::Code(_)) => {}
+            Ok(RunningPeerEvent::Offered(_) | RunningPeerEvent::Code(_)) => {}
             Err(failure) if running.is_none() => return Err(failure),
             Err(failure) => reporter.emit(Event::Error(failure)),
         }

@@ -12,7 +12,7 @@ use p2pdbg_session::SessionEnd;
 use super::{
     interrupt::Interrupt,
     offer,
-    running_peer::{Host, HostEvent},
+    running_peer::{RunningPeer, RunningPeerEvent},
 };
 use crate::cli::{ListenOptions, PeersOptions};
 
@@ -30,7 +30,7 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
     let program = program_there(&forwards);
     let root = options.session.policy.sources.root.as_deref();
     let facts = HostFacts::of_this_host(false, None).with_root(root);
-    let mut host = Host::open(
+    let mut host = RunningPeer::open(
         Role::Listener,
         options.session,
         forwards,
@@ -47,8 +47,8 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
             () = interrupt.wait() => break Ok(Outcome::Interrupted),
         };
         match event {
-            Ok(HostEvent::Offered(script)) => offer = offer::known(script),
-            Ok(HostEvent::Code(code)) => {
+            Ok(RunningPeerEvent::Offered(script)) => offer = offer::known(script),
+            Ok(RunningPeerEvent::Code(code)) => {
                 let command = format!("p2pdbg connect {code} --rendezvous '{rendezvous}'");
                 let offer = offer.as_ref();
                 reporter.emit(Event::Ready {
@@ -60,12 +60,14 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
                     code: Some(code),
                 });
             }
-            Ok(HostEvent::Ready(_)) => {}
+            Ok(RunningPeerEvent::Ready(_)) => {}
             // What becomes of one of several peers is nothing to the others.
-            Ok(HostEvent::Over(SessionEnd::Failed(failure), _)) if !host.is_for_several() => {
+            Ok(RunningPeerEvent::Over(SessionEnd::Failed(failure), _))
+                if !host.is_for_several() =>
+            {
                 break Err(failure);
             }
-            Ok(HostEvent::Over(end, of)) => {
+            Ok(RunningPeerEvent::Over(end, of)) => {
                 of.emit(Event::Closed {
                     why: end.to_string(),
                 });
@@ -82,7 +84,7 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
 ///
 /// # Errors
 /// If no peer is known by a name that was given.
-fn whom(host: &Host, peers: &PeersOptions) -> Result<Whom, Failure> {
+fn whom(host: &RunningPeer, peers: &PeersOptions) -> Result<Whom, Failure> {
     let known = peers.known.iter().map(|name| host.known_peer(name));
     let known: Vec<_> = known.collect::<Result<_, _>>()?;
     Ok(match &known[..] {

@@ -292,7 +292,7 @@ mod tests {
         let addresses = [dead.address, live];
         let (at, reply) = udp(&addresses, true, &Nat64::default()).await.unwrap();
         assert_eq!((at, reply.is_some()), (live, true));
-        let route = TcpRoute::new(&server.url());
+        let route = TcpRoute::new(server.url());
         let over_tcp = tcp(&route, &addresses).await;
         assert!(over_tcp.alone.answers, "{over_tcp:?}");
         // Where none answers that is told of the first.

@@ -9,8 +9,8 @@
 
 mod entry;
 mod jetbrains;
-mod jsonc;
-mod lists;
+mod jsonc_merge;
+mod list_merge;
 mod nvim;
 mod paths;
 mod values;

@@ -12,7 +12,7 @@ use p2pdbg_forward::{Direction, Preset};
 use super::{
     Plan, PlannedFile, ReadFile, Sessions, Wanted, Written,
     entry::{Entry, number, object},
-    jsonc::{self, ListPosition},
+    jsonc_merge::{self, ListPosition},
     no_use,
     values::Known,
 };
@@ -49,7 +49,7 @@ pub(super) fn plan(
     plan: &mut Plan,
 ) -> Result<(), Failure> {
     let tasks_file = Path::new(TASKS_FILE);
-    let version = jsonc::version(tasks_file, read(tasks_file)?.as_deref())?;
+    let version = jsonc_merge::version(tasks_file, read(tasks_file)?.as_deref())?;
     let has_tasks = version
         .as_ref()
         .is_none_or(|version| version == TASKS_VERSION);
@@ -82,8 +82,14 @@ pub(super) fn plan(
         let mut after = before.clone().unwrap_or_default();
         for (place, entries) in lists.iter().filter(|(_, entries)| !entries.is_empty()) {
             let lists = written.of(&facts.whole_path(path));
-            after =
-                jsonc::with_entries(path, Some(&after), place, entries, lists, &mut plan.notes)?;
+            after = jsonc_merge::with_entries(
+                path,
+                Some(&after),
+                place,
+                entries,
+                lists,
+                &mut plan.notes,
+            )?;
         }
         plan.files.push(PlannedFile {
             path: path.to_owned(),

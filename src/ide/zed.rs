@@ -8,7 +8,7 @@ use p2pdbg_forward::{Direction, Preset};
 use super::{
     Plan, PlannedFile, ReadFile, Sessions, Wanted, Written,
     entry::Entry,
-    jsonc::{self, ListPosition},
+    jsonc_merge::{self, ListPosition},
     no_use,
     values::Known,
 };
@@ -38,7 +38,7 @@ pub(super) fn plan(
     let path = Path::new(".zed/debug.json");
     let before = read(path)?;
     let lists = written.of(&facts.whole_path(path));
-    let after = jsonc::with_entries(
+    let after = jsonc_merge::with_entries(
         path,
         before.as_deref(),
         &ListPosition::Root,

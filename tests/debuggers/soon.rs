@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use p2pdbg_base::Absent;
+use p2pdbg_base::HoldPolicy;
 use p2pdbg_events::WaitingFor;
 use p2pdbg_forward::{Direction, Preset};
 use p2pdbg_natlab::TwoNats;
@@ -259,7 +259,7 @@ impl Session {
         let preset = preset.parse().map(Preset::debugger);
         let refuses = preset.is_ok_and(|debugger| {
             debugger.direction == Direction::ToDebuggee
-                && debugger.while_absent.policy() == Absent::Refuse
+                && debugger.while_absent.policy() == HoldPolicy::Refuse
         });
         if refuses {
             pair.listener.waiting(WaitingFor::Debuggee);

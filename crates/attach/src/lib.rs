@@ -6,10 +6,10 @@
 
 #[cfg(target_os = "linux")]
 mod adapters;
-#[cfg(target_os = "linux")]
-mod catalogue;
 mod consent;
 mod conversation;
+#[cfg(target_os = "linux")]
+mod debuggable_programs;
 #[cfg(target_os = "linux")]
 mod elf;
 mod listening;
@@ -71,7 +71,7 @@ pub fn preset(tool: Tool) -> Preset {
 /// The programs that may be debugged, and how many more there are.
 #[cfg(target_os = "linux")]
 fn programs(meant: &str) -> Result<(Vec<Program>, usize), Refusal> {
-    Ok(catalogue::list(meant))
+    Ok(debuggable_programs::list(meant))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -97,7 +97,7 @@ async fn attach(
     // Before anybody is asked: the peer asks again, for any port. The port may be this very program's debugger's.
     if wanted.port != 0
         && p2pdbg_net::listening::seen_on(wanted.port)
-        && catalogue::Listening::now().port_of(&process, debugger) != Some(wanted.port)
+        && debuggable_programs::Listening::now().port_of(&process, debugger) != Some(wanted.port)
     {
         return Err(Refusal::PortTaken(wanted.port));
     }

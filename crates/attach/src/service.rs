@@ -214,7 +214,7 @@ fn awaits_its_ide((pid, started, tool): Name, port: u16) -> bool {
         Tool::Debugpy | Tool::Node | Tool::Jdwp => crate::process::find(pid)
             .filter(|process| process.started() == Some(started))
             .is_some_and(|process| {
-                let listening = crate::catalogue::Listening::now();
+                let listening = crate::debuggable_programs::Listening::now();
                 listening.port_of(&process, crate::preset(tool)) == Some(port)
             }),
     }

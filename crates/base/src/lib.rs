@@ -5,7 +5,7 @@
 //!   calls itself.
 //! - [`Backoff`]: how long to wait before something is tried again; [`Probation`]: for how long it must then go well;
 //!   [`Silence`]: when a connection on which nothing is heard is given up; [`Room`]: how much may wait in a queue.
-//! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`Absent`]: what a user may choose of a
+//! - [`duration`]: lengths of time as people write them; [`PathPolicy`], [`HoldPolicy`]: what a user may choose of a
 //!   session.
 //! - [`in_two_lines`]: what is wrong with a command line; [`version`]: which build a program is; [`descriptors`]: how
 //!   many this process may have; [`secret_variables`]: what a child must not inherit; [`say!`]:
@@ -35,7 +35,7 @@ pub use descriptors::Descriptors;
 pub use failure::{ErrorCode, Failure, Outcome};
 pub use host_port::{Bind, BindScope, Host, HostPort, NotAHostPort};
 pub use opened::Opened;
-pub use path_policy::{Absent, PathPolicy};
+pub use path_policy::{HoldPolicy, PathPolicy};
 pub use peer_name::PeerName;
 pub use probation::Probation;
 pub use queue_room::Room;

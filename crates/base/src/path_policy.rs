@@ -33,7 +33,7 @@ impl PathPolicy {
 ///
 /// Either way a connection is never accepted and then closed, which hangs some debuggers for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Absent {
+pub enum HoldPolicy {
     /// Accept connections and hold them until something listens
     Hold,
     /// Listen only while the far end listens: a program that comes early is refused at once

@@ -1,6 +1,6 @@
 //! What a row of the table says.
 
-use p2pdbg_base::Absent;
+use p2pdbg_base::HoldPolicy;
 use p2pdbg_inspect::{Debugger as Seen, Protocol};
 use p2pdbg_proto::tunnel::Direction;
 
@@ -129,11 +129,11 @@ pub enum WhileAbsent {
 
 impl WhileAbsent {
     /// The same in the words of `--absent`.
-    pub fn policy(self) -> Absent {
+    pub fn policy(self) -> HoldPolicy {
         match self {
-            Self::Hold => Absent::Hold,
-            Self::HoldOnce => Absent::HoldOnce,
-            Self::Refuse { .. } => Absent::Refuse,
+            Self::Hold => HoldPolicy::Hold,
+            Self::HoldOnce => HoldPolicy::HoldOnce,
+            Self::Refuse { .. } => HoldPolicy::Refuse,
         }
     }
 }

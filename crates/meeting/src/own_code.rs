@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use p2pdbg_pairing::{Attempts, Burns, CodeFate, Failure};
+use p2pdbg_pairing::{Burns, CodeFate, Failure, Guesses};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
     control::{NameplateClaim, ToRendezvous},
@@ -20,7 +20,7 @@ pub(super) struct OwnCode {
     code: Option<Code>,
     /// Proves to the rendezvous that the nameplate is this listener's; a connector has none.
     claim: Option<NameplateClaim>,
-    attempts: Attempts,
+    attempts: Guesses,
     /// How often a listener's codes were burned.
     burns: Burns,
     /// Until when it makes no other.
@@ -90,7 +90,7 @@ impl OwnCode {
             return None;
         }
         let words = Words::random();
-        self.attempts = Attempts::default();
+        self.attempts = Guesses::default();
         self.code = Some(Code { nameplate, words });
         self.code.clone()
     }

@@ -12,8 +12,8 @@
 //!
 //! docs/SECURITY.md says what all this keeps from whom.
 
-mod attempts;
 mod exchange;
+mod guesses;
 mod keys;
 mod known_peers;
 mod mac;
@@ -23,8 +23,8 @@ mod seal;
 mod tests;
 mod tunnel_proof;
 
-pub use attempts::{Attempts, Burns, CodeFate};
 pub use exchange::{Exchange, Failure, Next, Paired, Step};
+pub use guesses::{Burns, CodeFate, Guesses};
 pub use keys::{PairSecret, SessionKeys};
 pub use known_peers::{KNOWN_PEERS_FILE, KnownPeer, KnownPeers, PeerId, Remembered};
 pub use process_number::ProcessNumber;

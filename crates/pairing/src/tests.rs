@@ -315,7 +315,7 @@ fn a_wrong_word_fails_at_both_ends_and_burns_the_code() {
         run(&mut connector, &mut listener, untouched);
         assert_eq!(connector.failure(), Failure::WrongWord);
         assert_eq!(listener.failure(), Failure::WrongWord);
-        let fate = Attempts::default().failed(&listener.failure());
+        let fate = Guesses::default().failed(&listener.failure());
         assert_eq!(fate, CodeFate::Burned);
     }
 }

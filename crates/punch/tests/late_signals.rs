@@ -1,4 +1,5 @@
-//! Two engines between which checks are faster than signals, or no signal comes: both must go by what was nominated last.
+//! Two engines between which checks are faster than signals, or no signal comes: both must go by what was nominated
+//! last.
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -22,8 +22,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::{
     LinkError,
-    beside::{Beside, Reached},
     connection::{ConnectionGuard, Reader, Writer},
+    tcp_fallback::{Reached, TcpFallback},
 };
 
 /// How long the rendezvous may take for a message that is written to it.
@@ -118,13 +118,13 @@ pub(super) struct Conversation {
     silence: Silence,
     /// Over QUIC.
     doubt: Option<Doubt>,
-    beside: Beside,
+    beside: TcpFallback,
     rhythm: Interval,
 }
 
 impl Conversation {
     /// A conversation on a connection that has just come up, and has this beside it.
-    pub(super) fn new(writer: Writer, rest: ConnectionGuard, beside: Beside) -> Self {
+    pub(super) fn new(writer: Writer, rest: ConnectionGuard, beside: TcpFallback) -> Self {
         let mut rhythm = interval_at(Instant::now() + ASK, ASK);
         rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -167,9 +167,9 @@ impl Conversation {
     pub(super) async fn on_needed(&mut self) -> Result<(), LinkError> {
         self.silence.on_doubt(now());
         let meaning = match self.beside {
-            Beside::Hosts => Meaning::Lost,
-            Beside::Tcp(_) => Meaning::TryTcp,
-            Beside::Nothing => return self.ask().await,
+            TcpFallback::Hosts => Meaning::Lost,
+            TcpFallback::Tcp(_) => Meaning::TryTcp,
+            TcpFallback::Nothing => return self.ask().await,
         };
         if self.doubt.is_some() {
             return Ok(());

@@ -1,7 +1,6 @@
 //! The client of the rendezvous: a control connection that is kept up, and what can be wrong with it.
 
 mod allowed_addresses;
-mod beside;
 mod by_proxy;
 mod connection;
 mod conversation;
@@ -10,14 +9,15 @@ mod dial_hosts;
 mod error;
 mod hosts;
 mod link;
+mod link_history;
 mod names;
 mod nearest;
 mod node_memory;
-mod past;
 mod proxy;
 mod quic;
 mod reconnection;
 mod socket;
+mod tcp_fallback;
 mod tcp_or_web;
 #[cfg(test)]
 mod tests;

@@ -20,16 +20,16 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     LinkError, TcpRoute, Transports,
-    beside::{Beside, ByTcp, Reached},
     connection::{Connection, Reader},
     conversation::{Conversation, clock, read},
     dial::Dialling,
     dial_hosts::NoneReached,
     hosts::{Hosts, Plan},
+    link_history::{LinkHistory, pause},
     names::REACHED_AFTER,
     nearest::nearest_first,
-    past::{Past, pause},
     reconnection::Reconnection,
+    tcp_fallback::{ByTcp, Reached, TcpFallback},
 };
 
 /// A nudge that came so long before the connection was lost meant its loss.
@@ -122,7 +122,7 @@ impl Link {
             hosts: Hosts::new(&config.url, config.route.remembered()),
             changes: changes.subscribe(),
             config,
-            past: Past::default(),
+            past: LinkHistory::default(),
             proved_at: None,
             refusal: None,
             credential,
@@ -206,7 +206,7 @@ struct LinkDriver {
     hosts: Hosts,
     changes: Listener,
     config: LinkConfig,
-    past: Past,
+    past: LinkHistory,
     /// Where the host of the connection that there is has proved to be.
     proved_at: Option<SocketAddr>,
     /// Why a host will not have this peer, while another was still to be asked.
@@ -372,12 +372,12 @@ impl LinkDriver {
     }
 
     /// What there is besides a connection to this host.
-    fn beside(&self, at: &HostAt, over_tcp: bool) -> Beside {
+    fn beside(&self, at: &HostAt, over_tcp: bool) -> TcpFallback {
         if self.hosts.are_several() {
-            return Beside::Hosts;
+            return TcpFallback::Hosts;
         }
         if over_tcp {
-            return Beside::Nothing;
+            return TcpFallback::Nothing;
         }
         let by_tcp = Dialling {
             url: self.config.url.clone(),
@@ -389,7 +389,7 @@ impl LinkDriver {
             patience: self.policy.patience(true),
             ends_with_patience: true,
         };
-        Beside::Tcp(Box::new(ByTcp::new(at.clone(), by_tcp)))
+        TcpFallback::Tcp(Box::new(ByTcp::new(at.clone(), by_tcp)))
     }
 
     async fn connect(

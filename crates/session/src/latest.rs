@@ -1,5 +1,5 @@
-//! The order of what one end says of something that changes, and says again on other tunnels: what was held up on one must
-//! not be believed after what came by another.
+//! The order of what one end says of something that changes, and says again on other tunnels: what was held up on one
+//! must not be believed after what came by another.
 
 /// The number of what was said last, or heard last, of one thing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

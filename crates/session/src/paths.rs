@@ -12,7 +12,7 @@ use p2pdbg_punch::{PunchKey, SocketId};
 use p2pdbg_rendezvous_client::TcpRoute;
 use tokio::sync::Notify;
 
-use super::relay_choice::RelayChoice;
+use super::near_relay_choice::RelayChoice;
 
 /// For how long the peer may have this end's leg of the relay carried over TCP, until it asks again.
 const MOST_BY_TCP: Duration = Duration::from_secs(600);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use p2pdbg_attach::Consent;
-use p2pdbg_base::{Absent, Descriptors};
+use p2pdbg_base::{Descriptors, HoldPolicy};
 use p2pdbg_forward::AllowList;
 use p2pdbg_sources::SourcesOptions;
 
@@ -15,7 +15,7 @@ use p2pdbg_sources::SourcesOptions;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionPolicy {
     /// What every forward of a listener does while nothing listens at its far end; none for what suits its debugger.
-    pub absent: Option<Absent>,
+    pub absent: Option<HoldPolicy>,
     /// What the peer may have dialled from here, besides loopback.
     pub allow: AllowList,
     /// For how long the streams of a lost peer are held: 12 h. Afterwards they are reset, and the session is over.

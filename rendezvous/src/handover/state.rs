@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{registry::handover::CarriedNameplate, relay::handover::CarriedRelay};
+use crate::{registry::nameplate_end::CarriedNameplate, relay::handover::CarriedRelay};
 
 /// Changes whenever one of the types below does.
 const VERSION: u32 = 2;
@@ -56,7 +56,7 @@ mod tests {
     use p2pdbg_proto::code::Nameplate;
 
     use super::*;
-    use crate::registry::handover::End;
+    use crate::registry::nameplate_end::End;
 
     fn carried() -> Carried {
         Carried {

@@ -177,7 +177,7 @@ impl Cluster {
 
     /// The node that follows this one by number, where its peers go when it ends: the same for all of them, so that
     /// those who look for each other meet there. One that is known to be dead is passed over.
-    fn successor(&self) -> Option<&Node> {
+    fn next_node(&self) -> Option<&Node> {
         let may_live = |node: &&Node| {
             let living = self.living.as_ref();
             living.is_none_or(|living| living.contains(&node.number))
@@ -222,9 +222,9 @@ impl Registry {
     }
 
     /// Has the peers that are in no session go to another node while this one goes out of service: each is told once.
-    pub(super) fn hand_over_idle(&mut self, effects: &mut Vec<Effect>) {
-        let successor = self.cluster.as_ref().and_then(Cluster::successor);
-        let Some(node) = successor.filter(|_| self.sessions.draining.is_some()) else {
+    pub(super) fn send_on_idle(&mut self, effects: &mut Vec<Effect>) {
+        let next = self.cluster.as_ref().and_then(Cluster::next_node);
+        let Some(node) = next.filter(|_| self.sessions.draining.is_some()) else {
             return;
         };
         let most = usize::try_from(self.limits.returns_per_second).unwrap_or(usize::MAX);

@@ -11,8 +11,8 @@ mod credentials;
 mod greediest;
 mod handle_side;
 mod handles;
-pub(crate) mod handover;
 mod key_limits;
+pub(crate) mod nameplate_end;
 mod nameplates;
 mod prepared;
 mod relays;
@@ -40,8 +40,8 @@ use self::{
     connection::{Connection, Standing},
     handle_side::HandleSide,
     handles::Handles,
-    handover::{CarriedNameplate, End},
     key_limits::ByKey,
+    nameplate_end::{CarriedNameplate, End},
     nameplates::Nameplates,
     room::Resting,
     sessions::{Ended, Sessions},
@@ -233,7 +233,7 @@ impl Registry {
         for connection in self.connections.values_mut() {
             connection.sent_on = false;
         }
-        self.hand_over_idle(&mut effects);
+        self.send_on_idle(&mut effects);
         effects
     }
 
@@ -365,7 +365,7 @@ impl Registry {
         }
         self.end_keys(now, &mut effects);
         self.run.looked = Some(now);
-        self.hand_over_idle(&mut effects);
+        self.send_on_idle(&mut effects);
         self.seek_again(now, &mut effects);
         effects
     }

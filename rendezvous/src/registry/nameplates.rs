@@ -14,8 +14,8 @@ use p2pdbg_proto::{
 use super::{
     ConnId, Effect, Now, Registry,
     connection::{Connection, Standing},
-    handover::{CarriedNameplate, End},
     limit,
+    nameplate_end::{CarriedNameplate, End},
     shared_limits::OWED_FOR,
 };
 use crate::{

@@ -18,16 +18,16 @@ use p2pdbg_rendezvous_client::LinkError;
 use p2pdbg_session::{Session, SessionConfig, SessionInput};
 use tokio::sync::mpsc;
 
-use super::{Host, HostEvent, Running, absence::Absence};
+use super::{Running, RunningPeer, RunningPeerEvent, absence::Absence};
 
 /// How many of a session's outputs may wait.
 const OUTPUTS: usize = 256;
 
-impl Host {
+impl RunningPeer {
     pub(super) async fn handle_meeting(
         &mut self,
         event: Option<MeetingEvent>,
-    ) -> Result<Option<HostEvent>, Failure> {
+    ) -> Result<Option<RunningPeerEvent>, Failure> {
         let Some(event) = event else {
             self.meeting = None;
             return Ok(None);
@@ -47,8 +47,8 @@ impl Host {
             MeetingEvent::Draining(left) => {
                 self.reporter.emit(Event::Warning(draining(left)));
             }
-            MeetingEvent::Offered(script) => return Ok(Some(HostEvent::Offered(script))),
-            MeetingEvent::Code(code) => return Ok(Some(HostEvent::Code(code))),
+            MeetingEvent::Offered(script) => return Ok(Some(RunningPeerEvent::Offered(script))),
+            MeetingEvent::Code(code) => return Ok(Some(RunningPeerEvent::Code(code))),
             MeetingEvent::CodeBurned => self.reporter.emit(Event::Warning(code_burned())),
             MeetingEvent::CodesOver(failure) => {
                 self.warn_of(WarningCode::CodeBurned, &failure);

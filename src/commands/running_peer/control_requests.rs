@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use p2pdbg_proto::control::Role;
 use tokio::sync::oneshot;
 
-use super::Host;
+use super::RunningPeer;
 use crate::control::{ControlSocket, Inquiry};
 use p2pdbg_events::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};
 use p2pdbg_session::SessionInput;
@@ -42,7 +42,7 @@ impl Inquiries {
     }
 }
 
-impl Host {
+impl RunningPeer {
     /// Answers, or has the session answer.
     pub(super) fn answer(&self, inquiry: Inquiry) {
         match inquiry {

@@ -75,7 +75,7 @@ impl Here {
 }
 
 /// This host in its part of sessions.
-pub(super) struct Host {
+pub(super) struct RunningPeer {
     here: Here,
     known_peers: KnownPeers,
     reporter: Reporter,
@@ -94,7 +94,7 @@ pub(super) struct Host {
 }
 
 /// What a command must decide itself.
-pub(super) enum HostEvent {
+pub(super) enum RunningPeerEvent {
     /// The rendezvous hands out the program, by a script with this SHA-256. Comes before the code.
     Offered([u8; 32]),
     /// This code leads here now.
@@ -105,7 +105,7 @@ pub(super) enum HostEvent {
     Over(SessionEnd, Reporter),
 }
 
-impl Host {
+impl RunningPeer {
     /// Opens the state directory, and the ports beside the IDE.
     pub(super) fn open(
         role: Role,
@@ -219,7 +219,7 @@ impl Host {
     ///
     /// # Errors
     /// When there is no more to be done.
-    pub(super) async fn event(&mut self) -> Result<HostEvent, Failure> {
+    pub(super) async fn event(&mut self) -> Result<RunningPeerEvent, Failure> {
         loop {
             if self.sessions.is_empty()
                 && let Some(failure) = self.parted.take()

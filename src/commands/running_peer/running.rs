@@ -10,7 +10,7 @@ use p2pdbg_proto::signal::PeerMessage;
 use p2pdbg_session::{Session, SessionInput, SessionOutput};
 use tokio::sync::mpsc;
 
-use super::{Host, HostEvent, absence::Absence};
+use super::{RunningPeer, RunningPeerEvent, absence::Absence};
 
 /// A session with one peer, and what the host keeps of it.
 pub(super) struct Running {
@@ -57,12 +57,12 @@ pub(super) async fn next_output(sessions: &mut [Running]) -> (usize, Option<Sess
     .await
 }
 
-impl Host {
+impl RunningPeer {
     pub(super) fn handle_output(
         &mut self,
         index: usize,
         output: Option<SessionOutput>,
-    ) -> Option<HostEvent> {
+    ) -> Option<RunningPeerEvent> {
         let running = self.sessions.get(index)?;
         match output {
             Some(SessionOutput::Message(message)) => {
@@ -91,10 +91,10 @@ impl Host {
                 self.write_recent();
                 None
             }
-            Some(SessionOutput::Ready(forwards)) => Some(HostEvent::Ready(forwards)),
+            Some(SessionOutput::Ready(forwards)) => Some(RunningPeerEvent::Ready(forwards)),
             Some(SessionOutput::Over(end)) => {
                 let running = self.remove(index);
-                Some(HostEvent::Over(end, running.reporter))
+                Some(RunningPeerEvent::Over(end, running.reporter))
             }
             Some(SessionOutput::Doubt) => {
                 self.tell_meeting(MeetingCommand::Doubt);
@@ -152,7 +152,8 @@ impl Host {
                 match self.sessions[index].outputs.recv().await {
                     Some(SessionOutput::Drained) | None => break,
                     output => {
-                        if let Some(HostEvent::Over(..)) = self.handle_output(index, output) {
+                        if let Some(RunningPeerEvent::Over(..)) = self.handle_output(index, output)
+                        {
                             return;
                         }
                     }

@@ -28,7 +28,9 @@ use self::{
     run::{PATIENCE, command, failed, finish, last_words, missing, start},
     trust::Trusted,
 };
-use crate::{GoesOn, catalogue::Listening, preset, process::Process, ptrace_permission::may_trace};
+use crate::{
+    GoesOn, debuggable_programs::Listening, preset, process::Process, ptrace_permission::may_trace,
+};
 
 /// How long a program may take to open the port of its own debugger.
 const OPENING: Duration = Duration::from_secs(10);

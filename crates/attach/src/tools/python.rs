@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     adapters::other_ends,
-    catalogue::is_debugger,
+    debuggable_programs::is_debugger,
     process::{self, Process},
     python_name::{is_python, version},
 };

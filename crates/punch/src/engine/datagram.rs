@@ -10,7 +10,7 @@ use crate::{
     Family, PunchEvent, SocketId, Technique,
     candidate::{self, Kind},
     check::{self, FromPeer, Length, Nominated},
-    gather::Answer,
+    stun_gathering::Answer,
     transactions::{Purpose, Sent},
 };
 

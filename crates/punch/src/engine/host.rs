@@ -13,10 +13,10 @@ use crate::{
     Config, Family, LocalAddress, LossReason, Output, PunchEvent, SocketId,
     candidate::{self, Candidate, Kind},
     caution::{CAREFUL_INTERVAL, Caution},
-    gather::Gathering,
     nat_observation,
     pace::{self, Pace},
     signal::MAX_CANDIDATES,
+    stun_gathering::Gathering,
 };
 
 /// Interface addresses that are considered, of each family.

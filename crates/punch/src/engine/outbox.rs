@@ -13,10 +13,10 @@ use crate::{
     caution::CAREFUL_INTERVAL,
     check::{self, Keys, Length},
     flows::Flows,
-    gather,
     own_mappings::OwnMappings,
     pair::PairKey,
     random::Random,
+    stun_gathering,
     transactions::{Purpose, Sent, Transactions},
 };
 
@@ -67,7 +67,7 @@ impl Outbox {
     ) {
         let transaction = self.random.transaction();
         let payload = match purpose {
-            Purpose::Server => gather::question(transaction, Family::of(key.1.ip())),
+            Purpose::Server => stun_gathering::question(transaction, Family::of(key.1.ip())),
             Purpose::Check { nomination, length } => {
                 check::request(&self.keys, transaction, nomination, length)
             }

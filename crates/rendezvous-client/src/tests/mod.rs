@@ -1,9 +1,9 @@
 //! The link against a real rendezvous on loopback, over UDP and over TCP, and against what stands in its place.
 
-mod beside;
 mod by_web;
 mod in_its_place;
 mod names;
+mod tcp_fallback;
 
 use std::{
     net::SocketAddr,

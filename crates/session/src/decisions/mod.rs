@@ -18,7 +18,7 @@
 
 mod dialling;
 mod dials_under_way;
-mod direct_path_trial;
+mod direct_path_flapping;
 mod health;
 mod history;
 mod io;
@@ -32,8 +32,8 @@ mod near_tunnel;
 mod path_status;
 mod peer_lost;
 mod starvation;
+mod starved_path;
 mod tunnel_choice;
-mod yielding;
 
 #[cfg(test)]
 mod tests;

@@ -136,7 +136,11 @@ fn refusing(bind: &str, port: u16) -> ForwardOffer {
 }
 
 fn listening(forward: u16, listening: bool) -> TunnelMessage {
-    TunnelMessage::TargetListening { forward, listening }
+    TunnelMessage::TargetListening {
+        forward,
+        number: 1,
+        listening,
+    }
 }
 
 #[tokio::test]

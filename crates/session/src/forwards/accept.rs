@@ -11,8 +11,9 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+use super::first_word::Filtered;
 use super::same_user::{Gate, Whose};
-use crate::{event::SessionEvent, first_word::Screened};
+use crate::event::SessionEvent;
 
 /// How long to wait when a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -89,7 +90,7 @@ async fn accept(
         let event = tokio::select! {
             biased;
             Some(screened) = silent.join_next() => {
-                let screened = screened.unwrap_or(Screened::Gone);
+                let screened = screened.unwrap_or(Filtered::Gone);
                 match on_screened(screened, forward, gate, &mut silent) {
                     Some(event) => event,
                     None => continue,
@@ -135,20 +136,20 @@ async fn accept(
 
 /// What a connection turned out to be; one that waits may be waited for again.
 fn on_screened(
-    screened: Screened,
+    screened: Filtered,
     forward: u16,
     gate: Gate,
-    silent: &mut JoinSet<Screened>,
+    silent: &mut JoinSet<Filtered>,
 ) -> Option<SessionEvent> {
     match screened {
-        Screened::Client(connection) => {
+        Filtered::Client(connection) => {
             Some(SessionEvent::Accepted(forward, Connection::Tcp(connection)))
         }
-        Screened::WebPage(connection) => {
+        Filtered::WebPage(connection) => {
             reset(&connection);
             Some(SessionEvent::TurnedAway(forward))
         }
-        Screened::Waits(connection) => match gate.screen {
+        Filtered::Waits(connection) => match gate.screen {
             // It counts itself.
             Some(screen) if !screen.lets_wait(silent.len() + 1) => {
                 silent.spawn(screen.judge(connection, screen.again()));
@@ -156,7 +157,7 @@ fn on_screened(
             }
             _ => Some(SessionEvent::Accepted(forward, Connection::Tcp(connection))),
         },
-        Screened::Gone => None,
+        Filtered::Gone => None,
     }
 }
 

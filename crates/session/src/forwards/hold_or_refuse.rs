@@ -3,21 +3,21 @@
 //! A port that refuses is open only while its target listens, so that who dials it is refused by the system itself:
 //! `target_watch` opens and closes it.
 
-use p2pdbg_base::Absent;
+use p2pdbg_base::HoldPolicy;
 use p2pdbg_forward::Forward;
 use p2pdbg_proto::tunnel::WhileAbsent;
 
 /// What becomes of the connections to a forward while nothing listens at its target.
-pub fn while_absent(forward: &Forward, asked: Option<Absent>) -> WhileAbsent {
+pub fn while_absent(forward: &Forward, asked: Option<HoldPolicy>) -> WhileAbsent {
     let usual = || {
         forward
             .preset()
             .map(|preset| preset.debugger().while_absent.policy())
     };
     match asked.or_else(usual) {
-        None | Some(Absent::Hold) => WhileAbsent::Hold,
-        Some(Absent::Refuse) => WhileAbsent::Refuse,
-        Some(Absent::HoldOnce) => WhileAbsent::HoldOnce,
+        None | Some(HoldPolicy::Hold) => WhileAbsent::Hold,
+        Some(HoldPolicy::Refuse) => WhileAbsent::Refuse,
+        Some(HoldPolicy::HoldOnce) => WhileAbsent::HoldOnce,
     }
 }
 
@@ -28,5 +28,5 @@ pub(super) fn breaks_off(forward: &Forward, policy: WhileAbsent) -> bool {
     let usual = forward
         .preset()
         .map(|preset| preset.debugger().while_absent.policy());
-    policy == WhileAbsent::Refuse && matches!(usual, None | Some(Absent::Refuse))
+    policy == WhileAbsent::Refuse && matches!(usual, None | Some(HoldPolicy::Refuse))
 }

@@ -3,6 +3,7 @@
 mod accept;
 mod dial;
 mod entry;
+mod first_word;
 mod hold_or_refuse;
 mod look_times;
 mod report;
@@ -26,13 +27,12 @@ use tokio::{
 
 pub use self::hold_or_refuse::while_absent;
 use self::{
-    accept::Accepting, dial::TargetDial, entry::Entry, hold_or_refuse::breaks_off,
-    look_times::Usage, same_user::Gate,
+    accept::Accepting, dial::TargetDial, entry::Entry, first_word::ClientFilter,
+    hold_or_refuse::breaks_off, look_times::Usage, same_user::Gate,
 };
 use super::{
     debuggers_elsewhere,
     event::SessionEvent,
-    first_word::Screen,
     forward_requests::{ForwardRequest, refusal},
     session_config::SessionConfig,
     session_policy::SessionPolicy,
@@ -486,7 +486,7 @@ impl Forwards {
                 .then(|| entry.listening.subscribe()),
             events: self.events.clone(),
         };
-        if Screen::of(&entry.forward).is_none() {
+        if ClientFilter::of(&entry.forward).is_none() {
             return Local::Dialing(dial.dial());
         }
         Local::Debuggee(Box::new(move |pause| {
@@ -505,9 +505,9 @@ impl Forwards {
     }
 
     /// What the connections to the port of a forward are asked for, if this end opens it for a debugger's clients.
-    pub(super) fn screen(&self, forward: u16) -> Option<Screen> {
+    pub(super) fn screen(&self, forward: u16) -> Option<ClientFilter> {
         let entry = self.table.get(usize::from(forward));
-        Screen::of(&entry.filter(|_| self.opens(forward))?.forward)
+        ClientFilter::of(&entry.filter(|_| self.opens(forward))?.forward)
     }
 
     /// Whether this end opens the port of a forward; the other end dials.

@@ -3,13 +3,13 @@
 use p2pdbg_forward::Connection;
 use p2pdbg_net::listening;
 
-use crate::first_word::Screen;
+use super::first_word::ClientFilter;
 
 /// Who may come in at a port.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gate {
     /// What is asked of a connection's first word.
-    pub(super) screen: Option<Screen>,
+    pub(super) screen: Option<ClientFilter>,
     /// Whether its program must be this user's.
     pub(super) same_user: bool,
 }

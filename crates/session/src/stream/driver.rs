@@ -13,8 +13,8 @@ use p2pdbg_tunnel::{Copies, Counted, Tunnel};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    client_left::Verdict,
     downlink::{Downlink, DownlinkEvent},
-    half_close::Verdict,
     io::{BestTunnel, Local, StreamEvent, StreamInput},
     local::Connection,
     program::Program,

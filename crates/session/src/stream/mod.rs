@@ -4,9 +4,9 @@
 //! ledger; what comes from elsewhere (carriers, control frames, the loss of tunnels) reaches it through one inbox,
 //! and which tunnel is best through a watch. It dies when both directions have ended and both ends know it.
 
+mod client_left;
 mod downlink;
 mod driver;
-mod half_close;
 mod io;
 mod last_words;
 mod local;

@@ -5,7 +5,7 @@ use std::io;
 use tokio::time::Instant;
 
 use super::{
-    half_close::{Leaving, Verdict},
+    client_left::{Leaving, Verdict},
     last_words::LastWords,
     local::{self, Connection, LocalReader, LocalWriter},
     redial::Dialing,

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use p2pdbg_base::Absent;
+use p2pdbg_base::HoldPolicy;
 use p2pdbg_events::StreamState;
 use p2pdbg_forward::{Preset, Purpose};
 
@@ -45,7 +45,7 @@ async fn port_of_a_forward_that_refuses_is_open_only_while_its_target_listens() 
     let forwards = vec![forward(Direction::ToDebuggee, at)];
     let mut pair = Pair::settled(forwards, |config| {
         config.policy = Arc::new(SessionPolicy {
-            absent: Some(Absent::Refuse),
+            absent: Some(HoldPolicy::Refuse),
             ..SessionPolicy::default()
         });
     })

@@ -88,7 +88,7 @@ async fn what_was_held_up_on_another_tunnel_is_not_believed_after_what_is_newer(
 async fn target_that_ceased_to_listen_before_it_began_to_again_leaves_the_port_open() {
     let mut end = Hostile::with(|config| {
         config.policy = Arc::new(SessionPolicy {
-            absent: Some(p2pdbg_base::Absent::Refuse),
+            absent: Some(p2pdbg_base::HoldPolicy::Refuse),
             ..SessionPolicy::default()
         });
     })

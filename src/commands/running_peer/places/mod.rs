@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, io, sync::Arc};
 
-use p2pdbg_base::{Absent, ErrorCode, Failure, PeerName};
+use p2pdbg_base::{ErrorCode, Failure, HoldPolicy, PeerName};
 use p2pdbg_forward::{Direction, Forward, OpenPort, port_failure};
 use p2pdbg_proto::tunnel::WhileAbsent;
 use p2pdbg_session::while_absent;
@@ -43,7 +43,7 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Places {
     most: usize,
-    absent: Option<Absent>,
+    absent: Option<HoldPolicy>,
     asked: Vec<Forward>,
     /// The peers for whom a place is kept, even if others wait.
     awaited: Vec<PeerName>,
@@ -69,7 +69,7 @@ impl Places {
     /// When a port that was asked for cannot be opened, or `--map` does not fit the forwards.
     pub(super) fn open(
         asked: Vec<Forward>,
-        absent: Option<Absent>,
+        absent: Option<HoldPolicy>,
         peers: &PeersOptions,
     ) -> Result<Self, Failure> {
         let mut places = Self {

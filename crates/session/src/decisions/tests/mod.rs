@@ -12,7 +12,7 @@ use super::{
 };
 
 mod properties;
-mod yielding;
+mod starved_path;
 
 const RTT: Duration = Duration::from_millis(20);
 

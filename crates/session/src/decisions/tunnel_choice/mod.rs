@@ -9,7 +9,7 @@ use p2pdbg_proto::{address::canonical, tunnel::PathKind};
 
 use super::{
     dials_under_way::Dials,
-    direct_path_trial::DirectPathTrial,
+    direct_path_flapping::DirectPathFlapping,
     health::{Attention, Health, TunnelHealth},
     io::{Counters, TunnelFacts},
 };
@@ -26,7 +26,7 @@ pub(super) struct TunnelTable {
     used: Option<u64>,
     was_up: bool,
     /// How the direct path has come and gone.
-    comebacks: DirectPathTrial,
+    comebacks: DirectPathFlapping,
     /// Whether the relay carries more than the direct path.
     relay_first: bool,
     /// Whether the rendezvous' relay carries more than the nearer one.

@@ -143,8 +143,8 @@ impl Decisions {
         self.put(Output::AskForTcp(time));
     }
 
-    /// Says again on a new tunnel for how long UDP is avoided, or that it is no longer: the one before may have been lost
-    /// with that on it.
+    /// Says again on a new tunnel for how long UDP is avoided, or that it is no longer: the one before may have been
+    /// lost with that on it.
     pub(super) fn ask_again_for_tcp(&mut self, now: Instant) {
         if let Some(until) = self.starving.avoids_until {
             self.put(Output::AskForTcp(until.saturating_duration_since(now)));

@@ -20,7 +20,7 @@ use super::{
     driver::SessionDriver,
     event::SessionEvent,
     io::SessionOutput,
-    relay_choice::Choice,
+    near_relay_choice::Choice,
 };
 use crate::stream::BestTunnel;
 

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// What is known of the connections that there were.
 #[derive(Debug, Default)]
-pub(super) struct Past {
+pub(super) struct LinkHistory {
     /// Whether the last connection came up over TCP.
     pub(super) needed_tcp: bool,
     /// Whether there has been a connection: the rendezvous is there, and answers when it and the network do.
@@ -31,7 +31,7 @@ pub(super) struct Past {
     wrong_since: Option<Instant>,
 }
 
-impl Past {
+impl LinkHistory {
     /// A connection has come up.
     pub(super) fn on_connected(&mut self, over_tcp: bool) {
         self.needed_tcp = over_tcp;
@@ -94,7 +94,7 @@ mod tests {
             authority: "a:1".into(),
         };
         for error in [version, identity("unknown issuer")] {
-            let mut past = Past::default();
+            let mut past = LinkHistory::default();
             past.on_connected(false);
             assert!(!past.judge(error.clone(), now).is_passing());
             past.on_there();
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn certificate_that_the_clock_alone_is_against_is_never_the_last_word_once_it_was_good() {
         let now = Instant::now();
-        let mut past = Past::default();
+        let mut past = LinkHistory::default();
         let wrong_clock = ["certificate expired", "certificate not valid yet"];
         for why in wrong_clock {
             assert!(!past.judge(identity(why), now).is_passing());
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_answers_in_the_place_of_the_rendezvous_is_not_asked_often() {
-        let (mut past, now) = (Past::default(), Instant::now());
+        let (mut past, now) = (LinkHistory::default(), Instant::now());
         past.on_there();
         let error = past.judge(identity("unknown issuer"), now);
         let short = Duration::from_millis(200);

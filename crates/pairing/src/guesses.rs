@@ -13,7 +13,7 @@ use super::Failure;
 /// So there are few of them, too, and the connector's confirmations are counted before they leave: what becomes of the
 /// connection afterwards is in the hands of whoever may be guessing.
 #[derive(Debug, Default)]
-pub struct Attempts {
+pub struct Guesses {
     confirmations: u32,
     unfinished: u32,
 }
@@ -28,7 +28,7 @@ pub enum CodeFate {
     Burned,
 }
 
-impl Attempts {
+impl Guesses {
     /// How many confirmations a connector sends, and how many exchanges may be begun and not finished before the code
     /// burns.
     pub const MOST: u32 = 5;
@@ -89,13 +89,13 @@ mod tests {
 
     #[test]
     fn one_wrong_word_burns_a_code() {
-        let mut attempts = Attempts::default();
+        let mut attempts = Guesses::default();
         assert_eq!(attempts.failed(&Failure::WrongWord), CodeFate::Burned);
     }
 
     #[test]
     fn a_code_survives_four_exchanges_that_were_not_finished() {
-        let mut attempts = Attempts::default();
+        let mut attempts = Guesses::default();
         let failures = [
             Failure::PeerLeft,
             Failure::Protocol,
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn five_confirmations_leave_and_no_sixth_whatever_becomes_of_them() {
-        let mut attempts = Attempts::default();
+        let mut attempts = Guesses::default();
         assert!((0..5).all(|_| attempts.confirm()));
         assert!(!attempts.confirm());
         assert_eq!(attempts.failed(&Failure::PeerLeft), CodeFate::Burned);

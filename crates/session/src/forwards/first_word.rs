@@ -68,7 +68,7 @@ const MOST_WAITING: usize = 4;
 
 /// What is asked of a connection before it goes to the debuggee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Screen {
+pub(crate) struct ClientFilter {
     speaks_http: bool,
     /// Whether a client may wait for the debugger's word.
     may_wait: bool,
@@ -76,7 +76,7 @@ pub(super) struct Screen {
 
 /// What a connection turned out to be.
 #[derive(Debug)]
-pub(super) enum Screened {
+pub(super) enum Filtered {
     /// It has said something that a debugger's client may say; none of it is taken from the socket.
     Client(TcpStream),
     /// It has said nothing for a while, and is still there.
@@ -151,7 +151,7 @@ fn stun(word: &[u8]) -> Judgement {
     Judgement::Client
 }
 
-impl Screen {
+impl ClientFilter {
     /// What is asked of the connections to the port of a forward; nothing if it is not for a debugger's clients, or if
     /// all of them wait for its word.
     pub(super) fn of(forward: &Forward) -> Option<Self> {
@@ -198,18 +198,18 @@ impl Screen {
     }
 
     /// Waits for the first word and judges it; for so long, if it is to be said that nothing comes.
-    pub(super) async fn judge(self, connection: TcpStream, patience: Option<Duration>) -> Screened {
+    pub(super) async fn judge(self, connection: TcpStream, patience: Option<Duration>) -> Filtered {
         if let Some(patience) = patience {
             let mut byte = [0];
             let word = connection.peek(&mut byte);
             if tokio::time::timeout(patience, word).await.is_err() {
-                return Screened::Waits(connection);
+                return Filtered::Waits(connection);
             }
         }
         match self.first_word(&connection).await {
-            Ok(Some(Judgement::WebPage)) => Screened::WebPage(connection),
-            Ok(Some(_)) => Screened::Client(connection),
-            Ok(None) | Err(_) => Screened::Gone,
+            Ok(Some(Judgement::WebPage)) => Filtered::WebPage(connection),
+            Ok(Some(_)) => Filtered::Client(connection),
+            Ok(None) | Err(_) => Filtered::Gone,
         }
     }
 
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     fn judged(preset: Preset, word: &str) -> Judgement {
-        Screen::of_preset(preset)
+        ClientFilter::of_preset(preset)
             .unwrap()
             .judge_word(word.as_bytes())
     }
@@ -407,7 +407,7 @@ mod tests {
                 Preset::Node,
                 Preset::Debugpy,
             ];
-            debuggers.map(|preset| Screen::of_preset(preset).unwrap().judge_word(word))
+            debuggers.map(|preset| ClientFilter::of_preset(preset).unwrap().judge_word(word))
         };
         for word in [
             &b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..],
@@ -446,28 +446,32 @@ mod tests {
 
     #[test]
     fn first_word_is_not_asked_where_the_debuggee_connects() {
-        assert_eq!(Screen::of_preset(Preset::Pydevd), None);
-        assert_eq!(Screen::of_preset(Preset::DebugpyConnect), None);
+        assert_eq!(ClientFilter::of_preset(Preset::Pydevd), None);
+        assert_eq!(ClientFilter::of_preset(Preset::DebugpyConnect), None);
     }
 
     #[test]
     fn first_word_is_asked_where_no_debugger_is_named_and_not_where_anything_is_forwarded() {
         let listens_here = |is: bool| ForwardSpec::default().resolve(|_| is);
-        let screen = Screen::of(&listens_here(false)).unwrap();
+        let screen = ClientFilter::of(&listens_here(false)).unwrap();
         let page = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\n\r\n";
         assert_eq!(screen.judge_word(page), Judgement::WebPage);
         let inspector = b"GET /json HTTP/1.1\r\nHost: 127.0.0.1:5678\r\n\r\n";
         assert_eq!(screen.judge_word(inspector), Judgement::Client);
-        assert_eq!(Screen::of(&listens_here(true)), None);
+        assert_eq!(ClientFilter::of(&listens_here(true)), None);
         let plain = Forward::parse(Direction::ToDebuggee, "5678:localhost:5678").unwrap();
-        assert_eq!(Screen::of(&plain), None);
+        assert_eq!(ClientFilter::of(&plain), None);
     }
 
     #[test]
     fn one_who_waits_is_let_in_where_a_client_may_and_few_do() {
-        let ptvsd = Screen::of_preset(Preset::Ptvsd).unwrap();
+        let ptvsd = ClientFilter::of_preset(Preset::Ptvsd).unwrap();
         assert!(ptvsd.lets_wait(1) && ptvsd.lets_wait(MOST_WAITING));
         assert!(!ptvsd.lets_wait(MOST_WAITING + 1));
-        assert!(!Screen::of_preset(Preset::Debugpy).unwrap().lets_wait(1));
+        assert!(
+            !ClientFilter::of_preset(Preset::Debugpy)
+                .unwrap()
+                .lets_wait(1)
+        );
     }
 }

@@ -6,7 +6,7 @@ use p2pdbg_forward::{ForwardSpec, Preset};
 use serde_json::Value as Json;
 
 use super::{
-    jsonc::{merge, to_json},
+    jsonc_merge::{merge, to_json},
     written::Lists,
 };
 use crate::cli::{has_value, is_directory, is_repeated};

@@ -15,12 +15,12 @@ const LASTED: Duration = Duration::from_secs(60);
 
 /// What is remembered of the direct path.
 #[derive(Debug, Default)]
-pub(super) struct DirectPathTrial {
+pub(super) struct DirectPathFlapping {
     lost_at: Option<Instant>,
     trial: Option<Probation>,
 }
 
-impl DirectPathTrial {
+impl DirectPathFlapping {
     /// The last direct tunnel has ended.
     pub(super) fn on_lost(&mut self, now: Instant) {
         let lasted = LASTED + self.trial().unwrap_or_default();
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn comeback_after_one_loss_needs_no_trial_and_after_more_one_twice_as_long_each() {
-        let mut comebacks = DirectPathTrial::default();
+        let mut comebacks = DirectPathFlapping::default();
         let began = Instant::now();
         let mut trials = Vec::new();
         for seconds in [0, 10, 20, 30] {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn comeback_of_a_path_that_had_lasted_needs_no_trial() {
-        let mut comebacks = DirectPathTrial::default();
+        let mut comebacks = DirectPathFlapping::default();
         let began = Instant::now();
         comebacks.on_lost(began);
         comebacks.on_lost(began + Duration::from_secs(5));

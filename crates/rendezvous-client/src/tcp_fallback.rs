@@ -17,7 +17,7 @@ pub(super) type Reached = (HostAt, Connection);
 type Attempt = Pin<Box<dyn Future<Output = Option<Reached>> + Send>>;
 
 /// What there is besides a connection.
-pub(super) enum Beside {
+pub(super) enum TcpFallback {
     /// Other hosts, all of which are dialled when this one is lost.
     Hosts,
     /// The same host over TCP.
@@ -57,7 +57,7 @@ impl ByTcp {
     }
 }
 
-impl Beside {
+impl TcpFallback {
     /// Tries it, where that can be done before the connection is given up; whether it can.
     pub(super) fn begin(&mut self) -> bool {
         match self {
