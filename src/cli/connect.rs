@@ -173,8 +173,8 @@ pub fn resolve_connect(
     })
 }
 
-/// How the listener is found, if that is said: by a peer's name, by the words that are typed, or by a code that comes in
-/// elsewhere.
+/// How the listener is found, if that is said: by a peer's name, by the words that are typed, or by a code that comes
+/// in elsewhere.
 fn named(
     peer: Option<String>,
     words: &[String],

@@ -1,7 +1,8 @@
 //! Signals that are passed on to the COMMAND.
 //!
-//! A terminal sends ^C, ^\ and its new size to every process of the group that it has in the foreground, so to the COMMAND itself
-//! too; whoever else sends a signal sends it to p2pdbg alone. The kernel tells the two apart, for each signal.
+//! A terminal sends ^C, ^\ and its new size to every process of the group that it has in the foreground, so to the
+//! COMMAND itself too; whoever else sends a signal sends it to p2pdbg alone. The kernel tells the two apart, for each
+//! signal.
 
 use std::io;
 

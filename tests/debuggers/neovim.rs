@@ -69,7 +69,7 @@ fn the_plugin_for_neovim_reads_events() {
         .iter()
         .filter(|line| line.contains("\"ok\":true"))
         .count();
-    assert_eq!(passed, 8, "{}", transcript.text());
+    assert_eq!(passed, 11, "{}", transcript.text());
 }
 
 #[test]

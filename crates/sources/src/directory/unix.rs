@@ -171,8 +171,8 @@ impl Directory {
     /// Opens a file to read and write it, made if there is none; `None` if it is no file, or has another name too.
     /// Another user's is made anew.
     pub(crate) fn part(&self, name: &str) -> io::Result<Option<File>> {
-        // What is made here is ours, whoever's it is by its looks: CIFS, FAT, shared folders of virtual machines and NFS
-        // for root show another user.
+        // What is made here is ours, whoever's it is by its looks: CIFS, FAT, shared folders of virtual machines and
+        // NFS for root show another user.
         let make = || self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
         match make() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

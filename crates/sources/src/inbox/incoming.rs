@@ -175,8 +175,8 @@ impl Incoming {
         Ok(Written { kept, converted })
     }
 
-    /// Puts the file in the place of the one that is there, and keeps that; `false` if nothing can be put there, and all
-    /// is as it was.
+    /// Puts the file in the place of the one that is there, and keeps that; `false` if nothing can be put there, and
+    /// all is as it was.
     fn take_place(&self, kept: &mut Option<Kept>) -> io::Result<bool> {
         *kept = self.keep_aside(true)?;
         let replaced = self.directory.replace(&self.part, &self.name);
