@@ -248,7 +248,7 @@ mod here {
                     break;
                 }
                 // That of the name as it was written is known to be within what both ends have in common.
-                let Some(at) = differences.prefixes.there(name) else {
+                let Some(at) = differences.prefixes.widest().there(name) else {
                     break;
                 };
                 there = at;
@@ -517,12 +517,13 @@ mod here {
             tell_of_installed(&left, "in it");
             files.extend(within.into_iter().map(|name| Chosen::below(root, name)));
         }
-        let is_outside = |file: &&Chosen| differences.prefixes.there(&file.name).is_none();
+        let prefixes = differences.prefixes.widest();
+        let is_outside = |file: &&Chosen| prefixes.there(&file.name).is_none();
         match files.iter().find(is_outside) {
             Some(file) => {
                 let message = format!(
                     "{} is outside of {}, which is all that the debuggee has of it",
-                    file.name, differences.prefixes.here
+                    file.name, prefixes.here
                 );
                 Err(Failure::new(ErrorCode::PushIncomplete, message))
             }

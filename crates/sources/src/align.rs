@@ -60,6 +60,24 @@ impl Prefixes {
         format!("{}{below}", self.there).parse().ok()
     }
 
+    /// The directories that correspond to each other with all that is in them, where these lead on into some whose
+    /// names differ in case alone, for a path mapping.
+    #[must_use]
+    pub fn widest(&self) -> Self {
+        let (here, there) = (
+            self.here.trim_end_matches('/'),
+            self.there.trim_end_matches('/'),
+        );
+        let (here, there) = match here.is_empty() || there.is_empty() {
+            true => (self.here.as_str(), self.there.as_str()),
+            false => before_common_end(here, there),
+        };
+        Self {
+            here: here.to_owned(),
+            there: there.to_owned(),
+        }
+    }
+
     /// The same from the other end.
     #[must_use]
     pub(crate) fn reversed(&self) -> Self {

@@ -153,8 +153,7 @@ pub(super) fn find(
         not_read: 0,
     };
     let names = Names::of(listing.names.iter());
-    let prefixes = as_spelt(&prefixes, is_known, asked, &names);
-    found.differences.prefixes = prefixes.reversed();
+    found.differences.prefixes = as_spelt(&prefixes, is_known, asked, &names).reversed();
     let twins = Names::of(asked.keys());
     let mut only_there = 0;
     for (name, theirs) in asked {
@@ -303,6 +302,17 @@ mod tests {
         let names: Vec<_> = found.differ.iter().map(SourceName::as_str).collect();
         assert_eq!(names, ["DB.py", "app.py"]);
         assert_eq!(found.differences.only_there, 1);
+    }
+
+    #[test]
+    fn files_beside_a_directory_whose_name_differs_in_case_are_compared_and_counted() {
+        let here = [("Backend/app.py", "1"), ("README.md", "1")];
+        let there = [("backend/app.py", "2"), ("notes.md", "2"), ("x.md", "2")];
+        let differences = found(&here, &there, Limits::DEFAULT).differences;
+        let Prefixes { here, there } = &differences.prefixes;
+        assert_eq!((here.as_str(), there.as_str()), ("backend/", "Backend/"));
+        assert_eq!(differences.prefixes.widest(), Prefixes::default());
+        assert_eq!((differences.only_here, differences.only_there), (2, 1));
     }
 
     #[test]

@@ -221,7 +221,12 @@ impl Sources {
         let found = spawn_blocking(move || {
             let tree = shared.tree.as_ref()?;
             let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = tree.aligned.clone();
             let found = compare::find(&mut tree, &theirs, left_out);
+            if !keeps {
+                // Somebody looks from another directory, say: that is nothing for the session to go by.
+                tree.aligned = before;
+            }
             let differ = [&found.differences.differ, &found.differences.ends];
             let looked_at = found.looked_at.iter().map(|name| {
                 let holds = tree.look(name, &mut 0);
