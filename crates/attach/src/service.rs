@@ -215,7 +215,9 @@ fn awaits_its_ide((pid, started, tool): Name, port: u16) -> bool {
             .filter(|process| process.started() == Some(started))
             .is_some_and(|process| {
                 let listening = crate::debuggable_programs::Listening::now();
+                // By its port alone a program is known that has node in it under another name.
                 listening.port_of(&process, crate::preset(tool)) == Some(port)
+                    || crate::tools::has_port(&process, port)
             }),
     }
 }

@@ -350,7 +350,7 @@ fn is_open(port: u16) -> bool {
 }
 
 /// Whether it is this very process that listens on a port.
-fn has_port(process: &Process, port: u16) -> bool {
+pub(crate) fn has_port(process: &Process, port: u16) -> bool {
     let mut sockets = listening::all();
     sockets.retain(|socket| socket.address.port() == port);
     let its_own = process.sockets();
