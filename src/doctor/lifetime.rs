@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use p2pdbg_net::nat64::Nat64;
 use p2pdbg_stun::Message;
 use tokio::task::JoinSet;
 
@@ -45,17 +46,27 @@ fn idle_times() -> Vec<u64> {
 }
 
 /// Measures it; `progress` is told for how long mappings have been seen alive. None if the server cannot do it.
-pub(super) async fn measure(server: SocketAddr, progress: impl Fn(u64)) -> Option<Lifetime> {
-    measure_at(server, &idle_times(), progress).await
+pub(super) async fn measure(
+    server: SocketAddr,
+    nat64: &Nat64,
+    progress: impl Fn(u64),
+) -> Option<Lifetime> {
+    measure_at(server, nat64, &idle_times(), progress).await
 }
 
-async fn measure_at(server: SocketAddr, times: &[u64], progress: impl Fn(u64)) -> Option<Lifetime> {
-    if !answers_elsewhere(server).await {
+async fn measure_at(
+    server: SocketAddr,
+    nat64: &Nat64,
+    times: &[u64],
+    progress: impl Fn(u64),
+) -> Option<Lifetime> {
+    if !answers_elsewhere(server, nat64).await {
         return None;
     }
     let mut trials = JoinSet::new();
     for &seconds in times {
-        trials.spawn(async move { (seconds, outlives(server, seconds).await) });
+        let nat64 = nat64.clone();
+        trials.spawn(async move { (seconds, outlives(server, &nat64, seconds).await) });
     }
     let mut alive = 0;
     let mut gone: Option<u64> = None;
@@ -79,13 +90,13 @@ async fn measure_at(server: SocketAddr, times: &[u64], progress: impl Fn(u64)) -
 }
 
 /// Whether the server answers to another port at all, and the NAT lets the answer in while it is fresh.
-async fn answers_elsewhere(server: SocketAddr) -> bool {
-    outlives(server, 0).await == Some(true)
+async fn answers_elsewhere(server: SocketAddr, nat64: &Nat64) -> bool {
+    outlives(server, nat64, 0).await == Some(true)
 }
 
 /// Whether a mapping outlives so many idle seconds; none if it could not be tried.
-async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
-    let sleeper = StunClient::open(server).ok()?;
+async fn outlives(server: SocketAddr, nat64: &Nat64, seconds: u64) -> Option<bool> {
+    let sleeper = StunClient::open_through(nat64, server).ok()?;
     let mut mapped = sleeper.ask(server, Question::default()).await?.mapped?;
     if seconds > 0 {
         for _ in 1..WARM_UP.0 {
@@ -96,7 +107,7 @@ async fn outlives(server: SocketAddr, seconds: u64) -> Option<bool> {
     let idle = Duration::from_secs(seconds);
     let began = Began::now();
     tokio::time::sleep(idle).await;
-    let waker = StunClient::open(server).ok()?;
+    let waker = StunClient::open_through(nat64, server).ok()?;
     // A NAT with several addresses may give the second socket another, where the answer would go in vain.
     let other = waker.ask(server, Question::default()).await?.mapped?;
     if other.ip() != mapped.ip() {

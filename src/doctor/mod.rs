@@ -28,7 +28,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_forward::ForwardSpec;
 use p2pdbg_nat::Class;
-use p2pdbg_net::{interfaces::local_addresses, stun_servers::StunServer};
+use p2pdbg_net::{interfaces::local_addresses, nat64::Nat64, stun_servers::StunServer};
 use p2pdbg_portmap as portmap;
 use p2pdbg_portmap::Answer;
 use p2pdbg_proto::{address::Reach, url::RendezvousUrl};
@@ -69,7 +69,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     let udp = answers.udp(tcp.as_ref());
     let lifetime = match answers.server() {
         Some(server) if examination.deep && answers.nat.is_some() => {
-            lifetime(server, &progress).await
+            lifetime(server, &target.nat64, &progress).await
         }
         _ => None,
     };
@@ -107,9 +107,13 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
 }
 
 /// Measures for how long the NAT keeps a mapping, and tells each second how long it has been.
-async fn lifetime(server: SocketAddr, progress: impl Fn(Progress)) -> Option<Lifetime> {
+async fn lifetime(
+    server: SocketAddr,
+    nat64: &Nat64,
+    progress: impl Fn(Progress),
+) -> Option<Lifetime> {
     let alive = std::cell::Cell::new(0);
-    let measuring = lifetime::measure(server, |alive_s| alive.set(alive_s));
+    let measuring = lifetime::measure(server, nat64, |alive_s| alive.set(alive_s));
     let mut measuring = std::pin::pin!(measuring);
     let mut tick = tokio::time::interval(TICK);
     loop {
