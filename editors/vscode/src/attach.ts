@@ -130,7 +130,8 @@ export class Attach implements vscode.DebugConfigurationProvider {
         const failure = held.state.failure;
         // Nobody uses a code whose window was closed; but another configuration may wait for the same peer, or debug.
         held.uses.giveBack(use);
-        await this.tunnels.stopIfFree(held);
+        // A code is asked for in place of a peer that has not come, and the port has to be free for it.
+        await (useCode ? this.tunnels.stop(held) : this.tunnels.stopIfFree(held));
         if (useCode) {
             await this.host.context.workspaceState.update(REMEMBERED, { ...this.remembered(), [key]: undefined });
             const { peer: _peer, ...anybody } = said;
