@@ -281,6 +281,14 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
             &["connect", "orbit-lemon-tiger", "--peers", "3"],
             "--peers is for p2pdbg listen",
         ),
+        (
+            &["connect", "orbit-lemmon-tiger", "--peers", "3"],
+            "--peers is for p2pdbg listen",
+        ),
+        (
+            &["connect", "48291-orbit-lemon-tiger", "--peers", "3"],
+            "--peers is for p2pdbg listen",
+        ),
         (&["connect", code, "-D", "1080"], "given to p2pdbg listen"),
         (&["connect", code, "-N"], "given to p2pdbg listen"),
         (
@@ -945,6 +953,13 @@ fn manual_pages_are_printed_or_written() {
     let output = command.args(["man", "listen"]).current_dir(home.path());
     assert!(stdout(&output.output().unwrap()).contains(".TH p2pdbg-listen 1"));
     assert!(!home.path().join("listen").exists());
+    // Unless there is one already.
+    let named = home.path().join("man");
+    std::fs::create_dir(&named).unwrap();
+    let mut command = p2pdbg(home.path());
+    let written = command.args(["man", "man"]).current_dir(home.path());
+    assert!(written.status().unwrap().success());
+    assert!(named.join("p2pdbg-listen.1").is_file());
 
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");

@@ -217,12 +217,22 @@ pub(super) fn refuse_more_than_a_code(words: &[String]) -> Result<(), Failure> {
 /// a code or a peer's name.
 pub(super) fn instead_of_words(words: &[String], meeting: &str) -> Option<Failure> {
     let first = words.first()?;
-    // Without its number, which is what most of them lack, it is a code still.
-    let whole = format!("{} {}", Nameplate::MIN, words.join(" "));
+    let said = words.join(" ");
+    // Without its number, which is what most of them lack, or with one that is none, it is a code still.
+    let after_number = said.trim_start_matches(|c: char| c.is_ascii_digit());
+    let whole = format!(
+        "{} {}",
+        Nameplate::MIN,
+        after_number.trim_start_matches('-')
+    );
+    let may_be_misspelt = after_number != said || words.len() == 1 && first.split('-').count() == 3;
     let is_like_a_code = matches!(
-        words.join(" ").parse::<Code>(),
+        said.parse::<Code>(),
         Ok(_) | Err(NotACode::Word { .. } | NotACode::Shape | NotACode::Program)
-    ) || whole.parse::<Code>().is_ok();
+    ) || match whole.parse::<Code>() {
+        Ok(_) => true,
+        Err(fault) => may_be_misspelt && matches!(fault, NotACode::Word { .. }),
+    };
     let is_meant = is_like_a_code || completion::known_peers().contains(first);
     (!is_meant).then(|| instead_of(words, meeting))
 }

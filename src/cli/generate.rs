@@ -52,7 +52,8 @@ pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     root = root.disable_help_subcommand(true);
     // Gives the subcommands their full names.
     root.build();
-    let named = dir.and_then(|dir| root.find_subcommand(dir));
+    let named = dir.filter(|dir| !dir.is_dir());
+    let named = named.and_then(|dir| root.find_subcommand(dir));
     let dir = match (dir, named) {
         (Some(dir), None) => dir,
         (_, named) => {
