@@ -338,7 +338,7 @@ fn a_pipe_reaches_no_more_than_the_debuggees_host_allows() {
     // At the other end there is nothing to pipe to.
     let (status, errors) = Pipe::start(&pair.connector.home(), &["localhost:1"]).exit();
     assert_eq!(status, 1);
-    assert!(errors.contains("no p2pdbg listen"), "{errors}");
+    assert!(errors.contains("for the IDE's host"), "{errors}");
     let (status, errors) = Pipe::start(&home, &["--peer", "nobody", "localhost:1"]).exit();
     assert_eq!(status, 1);
     assert!(errors.contains("nobody"), "{errors}");

@@ -188,6 +188,10 @@ impl Files {
                 below(directory, tree).is_some() || directory.as_str() == without_separator(tree)
             })
         };
+        // One directory, which each end spells in its own way.
+        if found.ide.to_lowercase() == found.debuggee.to_lowercase() {
+            return false;
+        }
         roots.is_some_and(|roots| holds_both(&roots.ide))
             || self.in_force.iter().any(|mapping| holds_both(&mapping.ide))
             || are_neighbours(&found.ide, &found.debuggee)
