@@ -275,11 +275,7 @@ impl RelayDriver {
 
     /// Begins to connect over TCP; a connection that carries the leg goes on until the new one does.
     fn connect(&mut self, address: SocketAddr, grant: LegGrant, socket: &PathSocket) {
-        if let Some(stream) = self.stream.take()
-            && std::mem::take(&mut self.carries)
-        {
-            self.previous = Some(stream);
-        }
+        self.put_aside();
         self.streams += 1;
         let stream = RelayTcpLeg::open(LegStreamConfig {
             id: self.streams,
