@@ -214,7 +214,6 @@ impl Book {
             account.is_guest |= is_guest;
             account.usage.month_bytes = bytes;
         }
-        self.free_legs();
     }
 
     /// Legs that were opened when their key had used up its month are slow no longer if it has some of one now.
@@ -323,7 +322,7 @@ impl Book {
             self.go_on_with(next);
         }
         self.take_parts(now);
-        // Until the other nodes are heard of, a key's part of its month is a guess.
+        // In a new month, or when the other nodes are heard of: until then a key's part of its month is a guess.
         self.free_legs();
         self.collect(elapsed);
         self.share_out();
