@@ -234,6 +234,7 @@ mod here {
         let names = Names::of(scan.files.keys());
         let mut talk = Conversation::over(conversation(session.peer).await?);
         let mut copying = Copying::new(files.len());
+        let prefixes = differences.prefixes.widest();
         for file in &files {
             let name = &file.name;
             let mut shown = copying.progress(name);
@@ -248,7 +249,7 @@ mod here {
                     break;
                 }
                 // That of the name as it was written is known to be within what both ends have in common.
-                let Some(at) = differences.prefixes.widest().there(name) else {
+                let Some(at) = prefixes.there(name) else {
                     break;
                 };
                 there = at;

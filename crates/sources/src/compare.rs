@@ -237,17 +237,8 @@ fn align_with(
     read: &mut u64,
 ) -> Alignment {
     let before = tree.aligned.clone();
-    let (of_theirs, of_ours) = (
-        Installed::among(asked.keys()),
-        Installed::among(names.iter()),
-    );
-    let theirs = asked
-        .keys()
-        .filter(|name| with_installed || !of_theirs.has(name));
-    let ours = names
-        .iter()
-        .filter(|name| with_installed || !of_ours.has(name));
-    let (theirs, ours): (Vec<_>, Vec<_>) = (theirs.collect(), ours.collect());
+    let theirs = taken(asked.keys(), with_installed);
+    let ours = taken(names.iter(), with_installed);
     let aligned = align::align(&theirs, &ours, before.as_ref(), |there, here| {
         let content = asked.get(there);
         content.is_some_and(|content| {
@@ -259,6 +250,18 @@ fn align_with(
         tree.aligned = Some(aligned.prefixes.clone());
     }
     aligned
+}
+
+/// These names, those of what was installed among them if that is to be taken too.
+fn taken<'a>(
+    names: impl Iterator<Item = &'a SourceName> + Clone,
+    with_installed: bool,
+) -> Vec<&'a SourceName> {
+    if with_installed {
+        return names.collect();
+    }
+    let installed = Installed::among(names.clone());
+    names.filter(|name| !installed.has(name)).collect()
 }
 
 #[cfg(test)]
