@@ -422,7 +422,7 @@ impl SessionDriver {
     fn on_accepted(&mut self, forward: u16, connection: Connection) {
         let forward = Opened {
             forward,
-            is_client: self.forwards.screen(forward).is_some(),
+            is_client: self.forwards.client_filter(forward).is_some(),
         };
         self.streams
             .open(forward, connection, None, &mut self.tasks);

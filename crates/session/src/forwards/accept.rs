@@ -11,8 +11,10 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::first_word::Filtered;
-use super::same_user::{Gate, Whose};
+use super::{
+    first_word::Filtered,
+    same_user::{Gate, Whose},
+};
 use crate::event::SessionEvent;
 
 /// How long to wait when a connection cannot be accepted.
@@ -74,7 +76,7 @@ struct Held {
     _closes: oneshot::Sender<()>,
 }
 
-/// Accepts connections of a port; those that are to be screened count from their first word on.
+/// Accepts connections of a port; those that are to be filtered count from their first word on.
 ///
 /// Told to by `sweep`, it takes those that the kernel holds already and then says so: a program may have connected,
 /// written and ended before anybody came to accept.
@@ -89,22 +91,22 @@ async fn accept(
     loop {
         let event = tokio::select! {
             biased;
-            Some(screened) = silent.join_next() => {
-                let screened = screened.unwrap_or(Filtered::Gone);
-                match on_screened(screened, forward, gate, &mut silent) {
+            Some(filtered) = silent.join_next() => {
+                let filtered = filtered.unwrap_or(Filtered::Gone);
+                match on_filtered(filtered, forward, gate, &mut silent) {
                     Some(event) => event,
                     None => continue,
                 }
             }
-            accepted = held.port.accept() => match (accepted, gate.screen) {
+            accepted = held.port.accept() => match (accepted, gate.filter) {
                 (Ok(connection), _) if !is_let_in(gate, forward, &connection, &events) => continue,
                 (Ok(Connection::Tcp(connection)), Some(_)) if silent.len() >= MOST_SILENT => {
                     tracing::debug!("too many connections say nothing: one more is reset");
                     reset(&connection);
                     continue;
                 }
-                (Ok(Connection::Tcp(connection)), Some(screen)) => {
-                    silent.spawn(screen.judge(connection, Some(screen.patience())));
+                (Ok(Connection::Tcp(connection)), Some(filter)) => {
+                    silent.spawn(filter.judge(connection, Some(filter.patience())));
                     continue;
                 }
                 // No web page reaches a Unix socket, and no scan of ports.
@@ -135,13 +137,13 @@ async fn accept(
 }
 
 /// What a connection turned out to be; one that waits may be waited for again.
-fn on_screened(
-    screened: Filtered,
+fn on_filtered(
+    filtered: Filtered,
     forward: u16,
     gate: Gate,
     silent: &mut JoinSet<Filtered>,
 ) -> Option<SessionEvent> {
-    match screened {
+    match filtered {
         Filtered::Client(connection) => {
             Some(SessionEvent::Accepted(forward, Connection::Tcp(connection)))
         }
@@ -149,10 +151,10 @@ fn on_screened(
             reset(&connection);
             Some(SessionEvent::TurnedAway(forward))
         }
-        Filtered::Waits(connection) => match gate.screen {
+        Filtered::Waits(connection) => match gate.filter {
             // It counts itself.
-            Some(screen) if !screen.lets_wait(silent.len() + 1) => {
-                silent.spawn(screen.judge(connection, screen.again()));
+            Some(filter) if !filter.lets_wait(silent.len() + 1) => {
+                silent.spawn(filter.judge(connection, filter.again()));
                 Some(SessionEvent::Silent(forward))
             }
             _ => Some(SessionEvent::Accepted(forward, Connection::Tcp(connection))),

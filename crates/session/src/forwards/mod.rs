@@ -505,7 +505,7 @@ impl Forwards {
     }
 
     /// What the connections to the port of a forward are asked for, if this end opens it for a debugger's clients.
-    pub(super) fn screen(&self, forward: u16) -> Option<ClientFilter> {
+    pub(super) fn client_filter(&self, forward: u16) -> Option<ClientFilter> {
         let entry = self.table.get(usize::from(forward));
         ClientFilter::of(&entry.filter(|_| self.opens(forward))?.forward)
     }
@@ -526,7 +526,7 @@ impl Forwards {
     /// Opens the port of a forward and accepts on it from now on. Returns its address.
     async fn open(&mut self, forward: u16, tasks: &mut JoinSet<()>) -> std::io::Result<String> {
         let gate = Gate {
-            screen: self.screen(forward),
+            filter: self.client_filter(forward),
             same_user: self.policy.same_user,
         };
         let policy = Arc::clone(&self.policy);

@@ -9,7 +9,7 @@ use super::first_word::ClientFilter;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gate {
     /// What is asked of a connection's first word.
-    pub(super) screen: Option<ClientFilter>,
+    pub(super) filter: Option<ClientFilter>,
     /// Whether its program must be this user's.
     pub(super) same_user: bool,
 }
