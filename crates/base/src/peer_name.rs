@@ -44,6 +44,15 @@ impl PeerName {
         Self::nearest(&format!("{stem}{suffix}"))
     }
 
+    /// This name, or with the lowest number from 2 up behind it that makes it one that is not `taken`.
+    #[must_use]
+    pub fn first_free(&self, taken: impl Fn(&Self) -> bool) -> Self {
+        std::iter::once(self.clone())
+            .chain((2..).map(|number| self.numbered(number)))
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| self.clone())
+    }
+
     /// What this host is called, without its domain.
     pub fn of_this_host() -> Self {
         let host = gethostname::gethostname();

@@ -9,16 +9,14 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use data_encoding::BASE64;
 use p2pdbg_proto::url::HostAt;
+use p2pdbg_web::{HeadFault, read_head};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 
 /// How long the proxy may take to open the connection.
 const PATIENCE: Duration = Duration::from_secs(8);
-
-/// The longest answer that is read, in bytes. Some proxies send a page with a refusal; its head is enough.
-const LONGEST_HEAD: usize = 16 * 1024;
 
 /// Where a proxy listens whose URL names no port.
 const DEFAULT_PORT: u16 = 80;
@@ -191,7 +189,14 @@ impl Proxy {
             let written = stream.write_all(request.as_bytes()).await;
             written.map_err(|_| Refused::Lost)?;
             stream.flush().await.map_err(|_| Refused::Lost)?;
-            let head = read_head(stream).await?;
+            // Some send a page with a refusal; its head is enough.
+            let head = match read_head(stream).await {
+                Ok(head) => head,
+                // Some close after a refusal without ending the head; its first line tells all the same.
+                Err(HeadFault::Lost(head)) if head.contains(&b'\n') => head,
+                Err(HeadFault::Lost(_)) => return Err(Refused::Lost),
+                Err(HeadFault::NotHttp) => return Err(Refused::NotHttp),
+            };
             match self.judge(status(&head).ok_or(Refused::NotHttp)?, authority) {
                 Err(Refused::Unauthorized | Refused::WrongPassword) if !takes_password(&head) => {
                     Err(Refused::OtherProof)
@@ -227,26 +232,6 @@ impl Proxy {
             status => Refused::Status(status),
         })
     }
-}
-
-/// Reads to the end of the head, and not a byte further: what comes behind a success is the rendezvous'.
-async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Refused> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
-        if head.len() >= LONGEST_HEAD {
-            return Err(Refused::NotHttp);
-        }
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            // Some close after a refusal without ending the head; its first line tells all the same.
-            Err(_) if head.contains(&b'\n') => return Ok(head),
-            Err(_) => return Err(Refused::Lost),
-        }
-        if head.len() == 5 && head != b"HTTP/" {
-            return Err(Refused::NotHttp);
-        }
-    }
-    Ok(head)
 }
 
 /// Whether a proxy that wants to know who asks takes a user and a password: unless it offers other schemes alone (RFC
@@ -359,6 +344,8 @@ fn contains(network: IpAddr, length: u32, ip: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     fn choose(variables: &[(&str, &str)], host: &str) -> Result<Option<Proxy>, NotAProxy> {
@@ -542,7 +529,7 @@ mod tests {
     async fn garbage_and_heads_without_end_are_no_answer() {
         let endless = [
             b"HTTP/1.1 200 OK\r\n".to_vec(),
-            vec![b'x'; LONGEST_HEAD + 10],
+            vec![b'x'; p2pdbg_web::LONGEST_HEAD + 10],
         ]
         .concat();
         for garbage in [

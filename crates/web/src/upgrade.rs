@@ -2,15 +2,12 @@
 
 use data_encoding::BASE64;
 use sha1::{Digest, Sha1};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::{PATH, WebStream};
+use crate::{HeadFault, PATH, WebStream, read_head};
 
 /// What the answer is told from an echo by (RFC 6455 section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// The longest head of an answer that is read, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
 
 /// The most headers of an answer.
 const MOST_HEADERS: usize = 64;
@@ -50,7 +47,10 @@ where
         stream.flush().await
     };
     asked.await.map_err(|_| NotSwitched::Lost)?;
-    let head = read_head(&mut stream).await?;
+    let head = read_head(&mut stream).await.map_err(|fault| match fault {
+        HeadFault::NotHttp => NotSwitched::NotWebSocket,
+        HeadFault::Lost(_) => NotSwitched::Lost,
+    })?;
     judge(&head, &accept(&key))?;
     Ok(WebStream::of_client(stream).await)
 }
@@ -59,22 +59,6 @@ where
 pub fn accept(key: &str) -> String {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     BASE64.encode(&digest)
-}
-
-/// Reads to the end of the head, and not a byte further: what comes behind it is in frames.
-async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, NotSwitched> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() >= LONGEST_HEAD {
-            return Err(NotSwitched::NotWebSocket);
-        }
-        let byte = stream.read_u8().await;
-        head.push(byte.map_err(|_| NotSwitched::Lost)?);
-        if head.len() == 5 && head != b"HTTP/" {
-            return Err(NotSwitched::NotWebSocket);
-        }
-    }
-    Ok(head)
 }
 
 fn judge(head: &[u8], accept: &str) -> Result<(), NotSwitched> {

@@ -60,16 +60,13 @@ impl PeerNames {
             named.known = known.clone();
             return named.name.clone();
         }
-        let name = match known.id() == peer {
-            true => self.free_name(&known.name),
-            false => {
-                let said = PeerName::nearest(said);
-                self.free_name(&match peer.process {
-                    0 | 1 => said,
-                    further => said.numbered(further.into()),
-                })
-            }
+        let proposed = match (known.id() == peer, peer.process) {
+            (true, _) => known.name.clone(),
+            (false, 0 | 1) => PeerName::nearest(said),
+            (false, further) => PeerName::nearest(said).numbered(further.into()),
         };
+        let is_taken = |name: &PeerName| self.0.iter().any(|named| named.name == *name);
+        let name = proposed.first_free(is_taken);
         while self.0.len() >= MOST {
             let gone = |named: &NamedPeer| !present.contains(&named.name);
             let gone = self.0.iter().position(gone);
@@ -98,15 +95,6 @@ impl PeerNames {
             }
         }
         awaited
-    }
-
-    /// `proposed`, or with the lowest number behind it that nobody here has.
-    fn free_name(&self, proposed: &PeerName) -> PeerName {
-        let is_free = |name: &PeerName| self.0.iter().all(|named| named.name != *name);
-        std::iter::once(proposed.clone())
-            .chain((2..).map(|number| proposed.numbered(number)))
-            .find(is_free)
-            .unwrap_or_else(|| proposed.clone())
     }
 }
 

@@ -188,7 +188,8 @@ impl KnownPeers {
             let holder = book.peers.get(&proposed);
             let of_another = holder.is_some_and(|holder| holder.fingerprint != fingerprint);
             let name_was_taken = known.is_none() && of_another;
-            let name = known.unwrap_or_else(|| book.free_name(&proposed));
+            let name =
+                known.unwrap_or_else(|| proposed.first_free(|name| book.peers.contains_key(name)));
             let entry = Entry {
                 fingerprint,
                 process,
@@ -302,14 +303,6 @@ impl Book {
             |entry: &Entry| entry.fingerprint == peer.fingerprint && entry.process == peer.process;
         let (name, _) = peers.find(|(_, entry)| is_it(entry))?;
         Some(name.clone())
-    }
-
-    /// `proposed`, or with the lowest number from 2 up behind it that makes it free.
-    fn free_name(&self, proposed: &PeerName) -> PeerName {
-        std::iter::once(proposed.clone())
-            .chain((2..).map(|number| proposed.numbered(number)))
-            .find(|name| !self.peers.contains_key(name))
-            .expect("there are more numbers than peers")
     }
 
     fn make_room(&mut self) {
