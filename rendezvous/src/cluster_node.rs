@@ -18,7 +18,7 @@ use crate::{
     control::hub::Hub,
     operate::nodes::Nodes,
     registry::cluster::Cluster,
-    relay_ticket::TicketKey,
+    ticket_codec::TicketKey,
 };
 
 /// The file with the secret that the nodes of a cluster share: what one of them has vouched for is good at the others.

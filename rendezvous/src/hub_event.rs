@@ -11,7 +11,7 @@ use crate::{
     outgoing::Outlet,
     registry::{Arrival, ConnId},
     relay::Seen,
-    relay_ticket::Ticket,
+    ticket_codec::Ticket,
 };
 
 #[derive(Debug)]

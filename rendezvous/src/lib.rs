@@ -65,11 +65,11 @@ mod public_host;
 mod registry;
 mod relay;
 mod relay_allowance;
-mod relay_ticket;
 mod self_check;
 mod server;
 mod state_files;
 mod stun;
+mod ticket_codec;
 mod web;
 mod wire_cost;
 

@@ -31,14 +31,14 @@ use crate::{
     hub_event::HubEvent,
     keys::{Basis, KeyRing, KeySeal, SharedKeys, UsageFile, unix_s},
     offer::Offer,
-    operate::{Operator, drain::Drain, http::HttpPort},
+    operate::{Operator, drain_deadline::Drain, http::HttpPort},
     public_host::guess,
     registry::{Registry, voucher_codec::Vouchers},
     relay::{Relay, tcp_leg_input::Legs},
     relay_allowance::Book,
-    relay_ticket::TicketKey,
     self_check::SelfCheck,
     state_files::StateFiles,
+    ticket_codec::TicketKey,
 };
 #[cfg(unix)]
 use {crate::operate::admin::AdminSocket, p2pdbg_identity::StateDir};

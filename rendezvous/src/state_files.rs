@@ -12,7 +12,7 @@ use crate::{
     cluster_node,
     config::{ServerConfig, StartError},
     keys::{KeyFile, KeyStore, SERVER_SECRET, unix_s},
-    relay_ticket::TicketKey,
+    ticket_codec::TicketKey,
 };
 
 /// The name of the directory that the state lies in, unless told otherwise.

@@ -36,6 +36,7 @@ const DEFENDED: [(&[&str], &str); 7] = [
             "crates/punch/src/engine/path.rs",
             "crates/punch/src/engine/peer.rs",
             "crates/punch/src/engine/port_search.rs",
+            "crates/punch/src/engine/search_harm.rs",
         ],
         "the engine's own methods stand beside the state of theirs that it holds, one subject a file",
     ),

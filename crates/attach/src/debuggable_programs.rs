@@ -1,6 +1,6 @@
 //! Which programs of this user run here and may be debugged.
 
-use std::{cell::OnceCell, path::Path};
+use std::cell::OnceCell;
 
 use p2pdbg_debugger::Preset;
 use p2pdbg_net::listening::{self, ListeningSocket};
@@ -8,10 +8,9 @@ use p2pdbg_proto::attach::{MAX_COMMAND, MAX_LISTED, Program, Tool};
 
 use crate::{
     adapters::{Adapter, adapters},
-    elf::is_go,
     preset,
     process::{self, Process},
-    python_name::is_python,
+    tool_choice::tool_for,
 };
 
 /// The programs that are meant by a process id or a part of the command line (all by none), those that are best
@@ -54,30 +53,6 @@ fn program(process: &Process, listening: &Listening) -> Option<Program> {
         command: shortened(&command_line.join(" ")),
         port,
     })
-}
-
-/// The debugger that suits a program by the name of its executable file.
-fn tool_for(name: &str, executable: &Path) -> Tool {
-    // What is for uWSGI is said when debugpy is to attach: gdb is seldom meant.
-    if is_python(name) || name.starts_with("uwsgi") {
-        Tool::Debugpy
-    } else if is_node(name) {
-        Tool::Node
-    } else if name == "java" {
-        Tool::Jdwp
-    } else if is_go(executable) {
-        Tool::Delve
-    } else {
-        Tool::Gdbserver
-    }
-}
-
-/// Whether an executable file is node's by its name: Fedora's `/usr/bin/node` leads to one with its version, `node-22`.
-fn is_node(name: &str) -> bool {
-    let is_version = |version: &str| {
-        !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-    };
-    matches!(name, "node" | "nodejs") || name.strip_prefix("node-").is_some_and(is_version)
 }
 
 /// Whether a process is a debugger's own, or p2pdbg.
@@ -151,29 +126,6 @@ fn shortened(command: &str) -> String {
 mod tests {
     use super::*;
     use crate::adapters::tests::{Pair, end};
-
-    #[test]
-    fn tool_follows_from_the_name_of_the_executable() {
-        let none = Path::new("/nowhere");
-        for (name, tool) in [
-            ("python", Tool::Debugpy),
-            ("python3.11", Tool::Debugpy),
-            ("python3.14t", Tool::Debugpy),
-            ("python3.13d", Tool::Debugpy),
-            ("pypy3", Tool::Debugpy),
-            ("uwsgi", Tool::Debugpy),
-            ("python-config", Tool::Gdbserver),
-            ("node", Tool::Node),
-            ("nodejs", Tool::Node),
-            ("node-22", Tool::Node),
-            ("node-gyp", Tool::Gdbserver),
-            ("node-", Tool::Gdbserver),
-            ("java", Tool::Jdwp),
-            ("nginx", Tool::Gdbserver),
-        ] {
-            assert_eq!(tool_for(name, none), tool, "{name}");
-        }
-    }
 
     #[test]
     fn program_of_this_user_is_listed_with_its_command_line_and_this_one_is_not() {

@@ -23,6 +23,8 @@ mod service;
 #[cfg(target_os = "linux")]
 mod tcp_nodelay;
 #[cfg(target_os = "linux")]
+mod tool_choice;
+#[cfg(target_os = "linux")]
 mod tools;
 #[cfg(all(test, target_os = "linux"))]
 #[path = "../../../tests/harness/written_programs.rs"]

@@ -34,11 +34,6 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
-
-    /// The exit status of the program.
-    pub fn exit_status(&self) -> u8 {
-        self.code.exit_status()
-    }
 }
 
 /// The stable names of failures: those of the `error` events of `--json`.
@@ -124,51 +119,6 @@ pub enum ErrorCode {
     Internal,
 }
 
-impl ErrorCode {
-    /// The exit status that goes with it: 2 usage, 3 code refused or expired, 4 rendezvous, else 1.
-    ///
-    /// A COMMAND that cannot be started gives 127 or 126, as from a shell.
-    pub fn exit_status(self) -> u8 {
-        match self {
-            Self::Usage
-            | Self::ForwardMalformed
-            | Self::CodeMalformed
-            | Self::CodeMissing
-            | Self::RendezvousUrl
-            | Self::RendezvousMissing
-            | Self::Configuration => 2,
-            Self::CodeRefused | Self::CodeExpired | Self::NameplateUnknown => 3,
-            Self::RendezvousUnreachable
-            | Self::RendezvousRefused
-            | Self::RendezvousVersion
-            | Self::RendezvousIdentity => 4,
-            Self::PeerUnknown
-            | Self::PeerIdentity
-            | Self::PeerVersion
-            | Self::PeerGone
-            | Self::PeerMisbehaved
-            | Self::NoPath
-            | Self::PortInUse
-            | Self::PortNotOpened
-            | Self::TargetNotAllowed
-            | Self::StateDir
-            | Self::SessionUnknown
-            | Self::NothingForIde
-            | Self::PushIncomplete
-            | Self::NotAttached
-            | Self::IdeFile
-            | Self::NoPlace
-            | Self::NoSession
-            | Self::ControlSocket
-            | Self::PipeBroken
-            | Self::Output
-            | Self::Internal => 1,
-            Self::CommandNotFound => 127,
-            Self::CommandNotStarted => 126,
-        }
-    }
-}
-
 /// The name as it stands in JSON.
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,17 +138,6 @@ pub enum Outcome {
     Command(u8),
 }
 
-impl Outcome {
-    /// The exit status of the program.
-    pub fn exit_status(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::Interrupted => 130,
-            Self::Command(status) => status,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,17 +149,5 @@ mod tests {
             assert_eq!(json, format!("\"{code}\""));
         }
         assert_eq!(ErrorCode::CodeRefused.to_string(), "code_refused");
-    }
-
-    #[test]
-    fn the_exit_status_tells_whose_fault_it_is() {
-        let status = |code| Failure::new(code, "").exit_status();
-        assert_eq!(status(ErrorCode::ForwardMalformed), 2);
-        assert_eq!(status(ErrorCode::NameplateUnknown), 3);
-        assert_eq!(status(ErrorCode::RendezvousIdentity), 4);
-        assert_eq!(status(ErrorCode::PortInUse), 1);
-        assert_eq!(status(ErrorCode::CommandNotFound), 127);
-        assert_eq!(Outcome::Interrupted.exit_status(), 130);
-        assert_eq!(Outcome::Command(7).exit_status(), 7);
     }
 }

@@ -16,6 +16,7 @@
 mod backoff;
 pub mod descriptors;
 pub mod duration;
+mod exit_status;
 mod failure;
 pub mod host_port;
 mod opened;

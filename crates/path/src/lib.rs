@@ -6,9 +6,9 @@
 mod approach;
 mod direct_tcp;
 mod driver;
+mod leg_transport;
 mod near_leg;
 mod packets;
-mod relay;
 mod relay_driver;
 mod relay_tcp_leg;
 mod relay_udp_leg;

@@ -15,7 +15,7 @@ use p2pdbg_punch::SocketId;
 
 use super::{
     NearRelay, PathEvent, PathSocket,
-    relay::{Relay, RelayAction},
+    leg_transport::{Relay, RelayAction},
 };
 
 /// How long binding may take, at first and again. Meanwhile the relay at the rendezvous serves.

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Introduction, LegTransport, PathContext, PathEvent, PathSocket,
-    relay::{LegTransports, Relay, RelayAction},
+    leg_transport::{LegTransports, Relay, RelayAction},
     relay_tcp_leg::{LegStreamConfig, RelayTcpLeg, TcpLegEvent},
 };
 

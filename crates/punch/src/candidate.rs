@@ -71,28 +71,6 @@ pub(crate) fn technique(remote: Candidate, local: &[LocalAddress]) -> Technique 
     }
 }
 
-/// How much is to be said for a technique where round trips are about the same: fewer boxes in between come first, a
-/// VPN, which has another tunnel underneath, behind them, and TCP last, in which a lost packet holds up all behind it.
-pub(crate) fn rank(technique: Technique) -> u8 {
-    match technique {
-        Technique::SameHost => 7,
-        Technique::Lan => 6,
-        Technique::Ipv6 => 5,
-        Technique::PublicAddress
-        | Technique::PortMapping
-        | Technique::HolePunch
-        | Technique::PeerReflexive
-        | Technique::PortPrediction
-        | Technique::MutualPrediction
-        | Technique::BlockSearch
-        | Technique::BirthdaySearch => 4,
-        Technique::Vpn => 3,
-        Technique::TcpLan => 2,
-        Technique::TcpIpv6 => 1,
-        Technique::TcpPublicAddress | Technique::TcpPortMapping | Technique::TcpPunch => 0,
-    }
-}
-
 /// The peer's candidates that this end will check, in their order: usable, each once, at most `most`.
 ///
 /// An IPv6 link-local address is tried on every interface of ours that has one, since the peer's scope says nothing

@@ -38,6 +38,7 @@ mod sampling;
 mod search;
 mod signal;
 mod stun_gathering;
+mod stun_server_view;
 mod tcp;
 mod technique;
 mod transactions;

@@ -9,7 +9,6 @@ use std::{
 };
 
 use p2pdbg_nat::{Count, MAX_EXTERNAL, Mapping, NatReport, Ports};
-use p2pdbg_proto::address;
 
 use crate::{LocalAddress, SocketId};
 
@@ -69,12 +68,6 @@ pub(crate) fn report(
         ports,
         external,
     }
-}
-
-/// Whether an answer says nothing of the NAT: a server on the internet that sees a private address does not see the
-/// packets as they came to it. Behind a container's proxy or a load balancer all peers have one address.
-pub(crate) fn is_poor_view(sample: &Sample) -> bool {
-    address::is_private(sample.mapped.ip()) && !address::is_private(sample.server.ip())
 }
 
 /// Whether two ports of one address saw a socket differently. A server with one address shows no more than that.

@@ -10,9 +10,10 @@ use p2pdbg_proto::address;
 use p2pdbg_stun::{Attribute, Class, Encoder, TransactionId};
 
 use crate::{
-    Family, SocketId, Timing, candidate,
+    Family, SocketId, Timing,
     config::MAX_STUN_SERVERS,
-    nat_observation::{self, Sample},
+    nat_observation::Sample,
+    stun_server_view::{is_poor_view, may_be_lent},
 };
 
 /// Gaps between the transmissions of one question; after the last the server counts as silent.
@@ -134,8 +135,7 @@ impl Gathering {
     ) {
         for &server in servers.iter().take(MAX_LENT) {
             let server = address::canonical(server);
-            let unfit = !candidate::is_usable(server) || address::is_private(server.ip());
-            if unfit || self.servers.contains(&server) || self.lent >= MAX_LENT {
+            if !may_be_lent(server) || self.servers.contains(&server) || self.lent >= MAX_LENT {
                 continue;
             }
             self.lent += 1;
@@ -151,7 +151,7 @@ impl Gathering {
     pub(crate) fn seeing(&self) -> Vec<SocketAddr> {
         let seen: Vec<SocketAddr> = self
             .samples()
-            .filter(|s| s.mapped.is_ipv4() && !nat_observation::is_poor_view(s))
+            .filter(|s| s.mapped.is_ipv4() && !is_poor_view(s))
             .map(|s| s.server)
             .collect();
         let of = |server: &&SocketAddr| seen.contains(server);

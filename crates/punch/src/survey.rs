@@ -10,6 +10,7 @@ use crate::{
     LocalAddress, SocketId,
     nat_observation::{self, Sample},
     own_mappings::OwnMappings,
+    stun_server_view,
 };
 
 /// Fresh sockets that the engine samples a NAT with, each asking two servers.
@@ -35,7 +36,7 @@ impl Seen {
     /// something in front of it that rewrites sources, and its answer says nothing of this host's NAT.
     #[must_use]
     pub fn is_poor_view(&self) -> bool {
-        sample(self).is_some_and(|sample| nat_observation::is_poor_view(&sample))
+        sample(self).is_some_and(|sample| stun_server_view::is_poor_view(&sample))
     }
 }
 

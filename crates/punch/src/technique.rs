@@ -74,6 +74,29 @@ impl Technique {
         )
     }
 
+    /// How much is to be said for a technique where round trips are about the same: fewer boxes in between come
+    /// first, a VPN, which has another tunnel underneath, behind them, and TCP last, in which a lost packet holds up
+    /// all behind it.
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self::SameHost => 7,
+            Self::Lan => 6,
+            Self::Ipv6 => 5,
+            Self::PublicAddress
+            | Self::PortMapping
+            | Self::HolePunch
+            | Self::PeerReflexive
+            | Self::PortPrediction
+            | Self::MutualPrediction
+            | Self::BlockSearch
+            | Self::BirthdaySearch => 4,
+            Self::Vpn => 3,
+            Self::TcpLan => 2,
+            Self::TcpIpv6 => 1,
+            Self::TcpPublicAddress | Self::TcpPortMapping | Self::TcpPunch => 0,
+        }
+    }
+
     /// Its number on the wire.
     pub(crate) fn code(self) -> u8 {
         Self::ALL.iter().position(|&t| t == self).unwrap_or(0) as u8

@@ -7,11 +7,11 @@ mod conversation;
 mod dial;
 mod dial_hosts;
 mod error;
-mod hosts;
+mod home;
+mod host_distance;
 mod link;
 mod link_history;
 mod names;
-mod nearest;
 mod node_memory;
 mod proxy;
 mod quic;
@@ -26,9 +26,9 @@ mod web;
 
 pub use dial::Transports;
 pub use error::LinkError;
+pub use host_distance::NodeAway;
 pub use link::{Link, LinkConfig, LinkEvent};
 pub use names::STAGGER;
-pub use nearest::NodeAway;
 pub use node_memory::NodeMemory;
 pub use tls::{Nodes, TcpRoute, Way};
 

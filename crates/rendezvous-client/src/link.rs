@@ -24,10 +24,10 @@ use super::{
     conversation::{Conversation, clock, read},
     dial::Dialling,
     dial_hosts::NoneReached,
-    hosts::{Hosts, Plan},
+    home::{Hosts, Plan},
+    host_distance::nearest_first,
     link_history::{LinkHistory, pause},
     names::REACHED_AFTER,
-    nearest::nearest_first,
     reconnection::Reconnection,
     tcp_fallback::{ByTcp, Reached, TcpFallback},
 };

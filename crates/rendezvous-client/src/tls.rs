@@ -28,8 +28,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{
     LinkError,
     allowed_addresses::AllowedAddresses,
+    host_distance::{NodeAway, Ways, distances},
     names::Names,
-    nearest::{NodeAway, Ways, distances},
     node_memory::{NodeMemory, Remembered},
     proxy::{NotAProxy, Proxy, Refused},
     tcp_or_web::TcpOrWeb,

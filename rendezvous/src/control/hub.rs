@@ -29,8 +29,8 @@ use crate::{
     outgoing::{Lane, Outgoing, Outlet, Pushed},
     registry::{ConnId, Effect, Now, Registry},
     relay_allowance::{Book, Notice},
-    relay_ticket::Ticket,
     self_check::{Counted, SelfCheck},
+    ticket_codec::Ticket,
 };
 
 const TICK: Duration = Duration::from_secs(1);

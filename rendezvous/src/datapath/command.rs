@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use p2pdbg_proto::{control::SessionId, relay::LegGrant};
 
-use crate::{relay_allowance::LegMeter, relay_ticket::Ticket};
+use crate::{relay_allowance::LegMeter, ticket_codec::Ticket};
 
 /// What the hub tells the datapath.
 #[derive(Debug)]

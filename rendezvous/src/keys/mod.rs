@@ -8,10 +8,10 @@
 //! Several nodes may share their keys by a store: [`SharedKeys`] is what a node makes of its own copy and the store's,
 //! [`KeySeal`] what keeps the store from reading or changing them.
 
+mod authentication;
 mod file;
 mod join;
 mod name;
-mod ring;
 mod seal;
 mod shared;
 mod store;
@@ -27,17 +27,17 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "cluster")]
 pub(crate) use self::seal::LONGEST;
-pub use self::{
-    file::{KeyFault, KeyFile, NamedKey},
-    name::{KeyName, NotAKeyName},
-    store::{DEFAULT, KEY_FILES, KeyError, KeyStore},
-};
 pub(crate) use self::{
-    ring::{Basis, KeyRing},
+    authentication::{Basis, KeyRing},
     seal::KeySeal,
     shared::SharedKeys,
     store::SERVER_SECRET,
     usage::{OfMonth, UsageFile},
+};
+pub use self::{
+    file::{KeyFault, KeyFile, NamedKey},
+    name::{KeyName, NotAKeyName},
+    store::{DEFAULT, KEY_FILES, KeyError, KeyStore},
 };
 
 /// Bytes a second in a megabit a second.

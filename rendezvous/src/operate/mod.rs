@@ -4,7 +4,7 @@
 
 #[cfg(unix)]
 pub mod admin;
-pub(crate) mod drain;
+pub(crate) mod drain_deadline;
 pub(crate) mod http;
 pub(crate) mod nodes;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use self::nodes::{NodeReport, NodesReport, StoreReport};
-use self::{drain::Drain, nodes::Nodes};
+use self::{drain_deadline::Drain, nodes::Nodes};
 
 /// How long an operator waits at the most until all nodes that live have read the keys that they share.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);

@@ -20,7 +20,7 @@ use crate::{
     cluster_store::{Ask, Found},
     keys::KeyId,
     limits::{AddressBuckets, Bucket, Rate},
-    relay_ticket::TicketKey,
+    ticket_codec::TicketKey,
 };
 
 /// How often it is asked again where the listeners are that connectors here wait for.
@@ -48,14 +48,14 @@ const SEEKERS: usize = 16_384;
 /// The nodes, as this one knows them.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    own: NodeNumber,
-    nodes: Vec<Node>,
+    pub(super) own: NodeNumber,
+    pub(super) nodes: Vec<Node>,
     /// The hosts that relay for the nodes and do nothing else.
     relays: Vec<Node>,
     /// By what tickets for other relays are made; none if none are.
     secret: Option<Secret<32>>,
     /// Those that live, as far as the store says.
-    living: Option<Vec<NodeNumber>>,
+    pub(super) living: Option<Vec<NodeNumber>>,
     /// What is asked of the store; none where there is no store.
     seeking: Option<Seeking>,
     /// What this node may give away of the keys' limits; none where there is no store.
@@ -174,22 +174,6 @@ impl Cluster {
         let mut nodes = self.nodes.iter();
         nodes.find(|node| node.number == number && number != self.own)
     }
-
-    /// The node that follows this one by number, where its peers go when it ends: the same for all of them, so that
-    /// those who look for each other meet there. One that is known to be dead is passed over.
-    fn next_node(&self) -> Option<&Node> {
-        let may_live = |node: &&Node| {
-            let living = self.living.as_ref();
-            living.is_none_or(|living| living.contains(&node.number))
-        };
-        let others = || {
-            let others = self.nodes.iter().filter(|node| node.number != self.own);
-            others.filter(may_live)
-        };
-        let above = others().filter(|node| node.number > self.own);
-        let next = above.min_by_key(|node| node.number);
-        next.or_else(|| others().min_by_key(|node| node.number))
-    }
 }
 
 impl Registry {
@@ -219,24 +203,6 @@ impl Registry {
     pub(super) fn node_of(&self, nameplate: Nameplate) -> Option<Node> {
         let cluster = self.cluster.as_ref()?;
         cluster.other(nameplate.node()?).cloned()
-    }
-
-    /// Has the peers that are in no session go to another node while this one goes out of service: each is told once.
-    pub(super) fn send_on_idle(&mut self, effects: &mut Vec<Effect>) {
-        let next = self.cluster.as_ref().and_then(Cluster::next_node);
-        let Some(node) = next.filter(|_| self.sessions.draining.is_some()) else {
-            return;
-        };
-        let most = usize::try_from(self.limits.returns_per_second).unwrap_or(usize::MAX);
-        let idle = self
-            .connections
-            .iter_mut()
-            .filter(|(_, connection)| connection.may_be_sent_on());
-        for (id, connection) in idle.take(most) {
-            connection.sent_on = true;
-            let node = node.clone();
-            effects.push(Effect::Tell(*id, FromRendezvous::GoTo { node }));
-        }
     }
 
     /// A listener waits at a handle here; whether the store is told.

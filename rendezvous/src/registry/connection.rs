@@ -4,28 +4,12 @@ use std::{collections::HashSet, net::IpAddr, time::Instant};
 
 use p2pdbg_proto::{code::Nameplate, control::SessionId};
 
-use super::{Arrival, handle_side::HandleSide, prepared::Prepared};
+use super::{Arrival, handle_side::HandleSide, prepared::Prepared, standing::Standing};
 use crate::{
     keys::KeyId,
     limits::{Bucket, Prefix},
     registry::voucher_codec::Account,
 };
-
-/// How a peer is let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has not said hello.
-    Stranger {
-        /// When it is shut out if it has not said hello by then.
-        greet_by: Instant,
-    },
-    /// It has said hello and shown nothing: it may join a nameplate.
-    Keyless,
-    /// It has a voucher for waiting at handles, granted under this key.
-    Vouched(KeyId, Account),
-    /// It has this key, or none is needed.
-    Full(KeyId),
-}
 
 /// Whose sessions are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,12 +71,6 @@ impl Connection {
             sessions: HashSet::new(),
             sent_on: false,
         }
-    }
-
-    /// Whether it loses nothing by going to another node.
-    pub(super) fn may_be_sent_on(&self) -> bool {
-        let is_peer = !matches!(self.standing, Standing::Stranger { .. });
-        is_peer && self.sessions.is_empty() && !self.sent_on
     }
 
     /// Whether it has a key of its own, rather than a voucher or nothing.

@@ -9,9 +9,10 @@ use p2pdbg_proto::control::{Handle, MeetingPoint, Refusal, Role, SessionId};
 
 use super::{
     ConnId, Effect, Now, Registry,
-    connection::{Connection, Holder, Standing},
+    connection::{Connection, Holder},
     handle_side::HandleSide,
     limit,
+    standing::Standing,
 };
 use crate::{
     keys::KeyId,

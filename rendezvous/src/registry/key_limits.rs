@@ -8,7 +8,7 @@ use std::{
 use p2pdbg_proto::control::Refusal;
 
 use super::{
-    ConnId, Effect, Now, Registry, connection::Standing, shared_limits::is_met_soon,
+    ConnId, Effect, Now, Registry, shared_limits::is_met_soon, standing::Standing,
     voucher_codec::Account,
 };
 use crate::{

@@ -7,7 +7,7 @@
 
 pub(crate) mod cluster;
 mod connection;
-mod credentials;
+mod draining;
 mod greediest;
 mod handle_side;
 mod handles;
@@ -16,11 +16,14 @@ pub(crate) mod nameplate_end;
 mod nameplates;
 mod prepared;
 mod relays;
+mod requests;
 mod revocation;
 mod room;
 mod sessions;
 mod shared_limits;
+mod standing;
 pub(crate) mod voucher_codec;
+mod vouchers;
 
 use std::{
     collections::HashMap,
@@ -37,14 +40,14 @@ use tracing::Span;
 
 use self::{
     cluster::Cluster,
-    connection::{Connection, Standing},
-    handle_side::HandleSide,
+    connection::Connection,
     handles::Handles,
     key_limits::ByKey,
     nameplate_end::{CarriedNameplate, End},
     nameplates::Nameplates,
     room::Resting,
     sessions::{Ended, Sessions},
+    standing::Standing,
 };
 use crate::{
     cluster_store::Ask,
@@ -216,27 +219,6 @@ impl Registry {
         self.offer = script;
     }
 
-    /// Gives no new codes and sessions from now on until it stops, at that time at the latest, or gives them again.
-    /// Every peer is told, and so is whoever comes.
-    pub(crate) fn drain(&mut self, now: Now, until: Option<Instant>) -> Vec<Effect> {
-        if std::mem::replace(&mut self.sessions.draining, until) == until {
-            return Vec::new();
-        }
-        let left_s = until.map(|until| left_s(now, until));
-        let greeted = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| !matches!(connection.standing, Standing::Stranger { .. }));
-        let mut effects: Vec<Effect> = greeted
-            .map(|(id, _)| Effect::Tell(*id, FromRendezvous::Draining { left_s }))
-            .collect();
-        for connection in self.connections.values_mut() {
-            connection.sent_on = false;
-        }
-        self.send_on_idle(&mut effects);
-        effects
-    }
-
     /// The nameplates for a successor.
     pub(crate) fn carry(&self, now: Instant) -> Vec<CarriedNameplate> {
         self.nameplates.carry(now)
@@ -395,56 +377,6 @@ impl Registry {
             after += slot;
         }
         effects
-    }
-
-    fn dispatch(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        message: ToRendezvous,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        match message {
-            ToRendezvous::Hello { credential, agent } => {
-                self.hello(now, id, credential, &agent, effects)
-            }
-            ToRendezvous::Listen { claim } => self.listen(now, id, claim, effects),
-            ToRendezvous::Unlisten { nameplate, fate } => {
-                self.unlisten(now, id, nameplate, fate);
-                Ok(())
-            }
-            ToRendezvous::Join { nameplate } => self.join(now, id, nameplate, effects),
-            ToRendezvous::Meet {
-                handle,
-                role,
-                already,
-            } => self.meet(now, id, handle, role, already, effects),
-            ToRendezvous::Unmeet { handle, role } => {
-                self.unmeet(id, &HandleSide::new(&handle, role), effects);
-                Ok(())
-            }
-            ToRendezvous::Signal { session, payload } => {
-                self.signal(now, id, session, payload, effects)
-            }
-            ToRendezvous::Prepare { place, payload } => self.prepare(id, &place, payload),
-            ToRendezvous::Ping => {
-                effects.push(Effect::Tell(id, FromRendezvous::Pong));
-                Ok(())
-            }
-            ToRendezvous::Leave { session } => {
-                if self.sessions.role_of(session, id).is_some() {
-                    self.end_session(session, Ended::Left(id), effects);
-                }
-                Ok(())
-            }
-            ToRendezvous::Confirmed { session } => self.confirmed(now, id, session, effects),
-            ToRendezvous::Relay { session, node } => {
-                self.relay_elsewhere(now, id, session, node, effects);
-                Ok(())
-            }
-            // For the hub, which has heard it.
-            ToRendezvous::Clock { .. } => Ok(()),
-        }
     }
 
     fn hello(

@@ -13,10 +13,11 @@ use p2pdbg_proto::{
 
 use super::{
     ConnId, Effect, Now, Registry,
-    connection::{Connection, Standing},
+    connection::Connection,
     limit,
     nameplate_end::{CarriedNameplate, End},
     shared_limits::OWED_FOR,
+    standing::Standing,
 };
 use crate::{
     keys::KeyId,

@@ -10,7 +10,7 @@ use p2pdbg_proto::{
 use super::{ConnId, Effect, Now, Registry};
 use crate::{
     relay::side,
-    relay_ticket::{Terms, Ticket},
+    ticket_codec::{Terms, Ticket},
 };
 
 /// What a ticket costs of the signals that a peer may say.

@@ -11,7 +11,7 @@ use p2pdbg_proto::control::SessionId;
 use crate::{
     keys::KeyId,
     limits::{Tally, share_of_one},
-    relay_ticket::{Origin, Ticket, TicketKey},
+    ticket_codec::{Origin, Ticket, TicketKey},
 };
 
 /// So many guests one session may be: that of the ticket which is renewed, and that of the new one.

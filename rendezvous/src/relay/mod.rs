@@ -19,7 +19,6 @@ pub(crate) mod bench_table;
 mod cookie;
 pub(crate) mod early;
 mod guest_table;
-mod guests;
 pub(crate) mod handover;
 mod io;
 mod leg;
@@ -27,6 +26,7 @@ mod lingering;
 pub(crate) mod outbox;
 pub(crate) mod routes;
 pub(crate) mod tcp_leg_input;
+mod ticket_admission;
 
 pub(crate) use self::io::{Forward, Joined, Outcome, Route, Seen, Source, TcpLegId, UdpRoute};
 use std::{

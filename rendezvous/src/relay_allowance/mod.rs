@@ -16,22 +16,23 @@
 
 mod bucket;
 mod meter;
-mod month_counts;
+mod month_allowance;
 mod share;
+mod turn_of_month;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 pub(crate) use self::meter::LegMeter;
-use self::{bucket::UNBOUNDED, meter::KeyMeter, month_counts::Months, share::Shares};
+use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares, turn_of_month::Months};
 use crate::{
     keys::{KeyId, KeyRing, MBIT, OfMonth},
-    leases::{Account, GOOD_FOR, Kind, Parts, part},
+    leases::{Account, Kind, Parts, part},
     month::Month,
-    relay_ticket::Terms,
+    ticket_codec::Terms,
 };
 
 /// Bytes in the unit in which those of a month are given.
@@ -150,14 +151,6 @@ impl Book {
         wants
     }
 
-    /// What the keys whose months are limited have relayed here, for the other nodes.
-    pub(crate) fn relayed(&self) -> (u64, BTreeMap<KeyId, u64>) {
-        let limited = self.accounts.iter();
-        let limited = limited.filter(|(_, a)| a.month_most.is_some() && !a.is_guest);
-        let relayed = limited.map(|(key, account)| (*key, account.usage.month_bytes));
-        (self.months.current().number(), relayed.collect())
-    }
-
     /// Gives each key its part of what all nodes may relay of it.
     fn take_parts(&mut self, now: Instant) {
         for (key, account) in &mut self.accounts {
@@ -174,24 +167,6 @@ impl Book {
                 _ => of_all,
             };
             account.meter.set_rate(account.rate);
-        }
-    }
-
-    /// Whether a key has used up its month. While the other nodes are not heard of, each takes an equal part of what
-    /// was left then.
-    fn is_used_up(&self, account: &KeyAccount) -> bool {
-        let Some(most) = account.month_most else {
-            return false;
-        };
-        let here = account.usage.month_bytes;
-        let heard = |parts: &Parts| self.settled.saturating_duration_since(parts.asked) < GOOD_FOR;
-        match self.nodes {
-            Some(nodes) if !account.is_guest && !self.parts.as_ref().is_some_and(heard) => {
-                let then = account.here_then.saturating_add(account.elsewhere);
-                let left = most.saturating_sub(then) / nodes.max(1) as u64;
-                here >= account.here_then.saturating_add(left)
-            }
-            _ => here.saturating_add(account.elsewhere) >= most,
         }
     }
 
@@ -213,19 +188,6 @@ impl Book {
             let account = self.account(key);
             account.is_guest |= is_guest;
             account.usage.month_bytes = bytes;
-        }
-    }
-
-    /// Legs that were opened when their key had used up its month are slow no longer if it has some of one now.
-    fn free_legs(&self) {
-        for leg in &self.legs {
-            if let Some(account) = self.accounts.get(&leg.key)
-                && let Some(meter) = leg.meter.upgrade()
-                && meter.own() == SLOW
-                && !self.is_used_up(account)
-            {
-                meter.set_own(UNBOUNDED);
-            }
         }
     }
 
@@ -351,10 +313,9 @@ impl Book {
             let Some(most) = account.month_most else {
                 continue;
             };
-            let notice = match usage.month_bytes.saturating_add(account.elsewhere) {
-                used if used >= most => Notice::UsedUp(*key),
-                used if used >= most / 5 * 4 => Notice::Nearly(*key),
-                _ => continue,
+            let used = usage.month_bytes.saturating_add(account.elsewhere);
+            let Some(notice) = month_allowance::notice(*key, used, most) else {
+                continue;
             };
             if account.noticed.replace(notice) != Some(notice) {
                 self.notices.push(notice);
@@ -398,19 +359,6 @@ impl Book {
     pub(crate) fn usage(&self, key: KeyId) -> Usage {
         let account = self.accounts.get(&key);
         account.map_or_else(Usage::default, |account| account.usage)
-    }
-
-    /// What each key has used of this month, and of the one that was left for it.
-    pub(crate) fn used(&self) -> Vec<OfMonth> {
-        let current = (self.months.current(), self.counts());
-        let left = self.months.left().cloned();
-        [Some(current), left].into_iter().flatten().collect()
-    }
-
-    fn counts(&self) -> Vec<(KeyId, u64)> {
-        let used = self.accounts.iter();
-        let used = used.map(|(key, account)| (*key, account.usage.month_bytes));
-        used.filter(|(_, bytes)| *bytes > 0).collect()
     }
 
     /// The next thing to tell the operator.

@@ -8,7 +8,6 @@ use std::{
 
 use crate::{
     Budget, Path, Role, SocketId, Technique, Timing,
-    candidate::rank,
     check::{Length, Nominated},
     pair::{Pair, PairKey, State, leaves_the_site},
 };
@@ -41,7 +40,7 @@ impl Measured {
         let much = about(path.rtt).max(WORTH_A_CHANGE);
         self.key != path.key
             && (self.rtt + much < path.rtt
-                || rank(self.technique) > rank(path.technique) && self.rtt <= path.rtt + much)
+                || self.technique.rank() > path.technique.rank() && self.rtt <= path.rtt + much)
     }
 }
 
@@ -264,7 +263,7 @@ impl Checklist {
             .pairs
             .iter_mut()
             .filter(|(_, pair)| due(pair).is_some())
-            .min_by_key(|(_, pair)| (Reverse(rank(pair.technique)), due(pair)))?;
+            .min_by_key(|(_, pair)| (Reverse(pair.technique.rank()), due(pair)))?;
         let mut length = Length::Short;
         let (ttl, next) = match pair.state {
             State::Opening { .. } => {
@@ -321,7 +320,7 @@ impl Checklist {
         let fastest = valid().map(|m| m.rtt).min()?;
         valid()
             .filter(|m| m.rtt <= fastest + about(fastest))
-            .min_by_key(|m| (Reverse(rank(m.technique)), m.rtt))
+            .min_by_key(|m| (Reverse(m.technique.rank()), m.rtt))
     }
 
     fn valid(&self) -> impl Iterator<Item = Measured> {
@@ -372,7 +371,7 @@ impl Checklist {
         rtt: Duration,
     ) -> Option<Instant> {
         let open = |p: &&Pair| {
-            rank(p.technique) > rank(than)
+            p.technique.rank() > than.rank()
                 && matches!(p.state, State::Opening { .. } | State::Checking { .. })
         };
         let until = |p: &Pair| p.checked_at.unwrap_or(now) + rtt * 5 / 4;

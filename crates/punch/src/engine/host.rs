@@ -13,10 +13,10 @@ use crate::{
     Config, Family, LocalAddress, LossReason, Output, PunchEvent, SocketId,
     candidate::{self, Candidate, Kind},
     caution::{CAREFUL_INTERVAL, Caution},
-    nat_observation,
     pace::{self, Pace},
     signal::MAX_CANDIDATES,
     stun_gathering::Gathering,
+    stun_server_view,
 };
 
 /// Interface addresses that are considered, of each family.
@@ -101,7 +101,7 @@ impl LocalHost {
         });
         let samples = self.gathering.samples();
         let reflexive = samples
-            .filter(|s| s.socket <= SocketId::V6 && !nat_observation::is_poor_view(s))
+            .filter(|s| s.socket <= SocketId::V6 && !stun_server_view::is_poor_view(s))
             .map(|s| Candidate {
                 kind: Kind::ServerReflexive,
                 address: s.mapped,

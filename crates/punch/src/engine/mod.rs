@@ -16,6 +16,7 @@ mod outbox;
 mod path;
 mod peer;
 mod port_search;
+mod search_harm;
 mod search_setup;
 
 use std::{net::SocketAddr, time::Instant};

@@ -10,6 +10,7 @@ use crate::{
     nat_observation::{self, Sample},
     own_mappings::OwnMappings,
     sampling::Sampling,
+    stun_server_view,
     transactions::{Purpose, Sent},
 };
 
@@ -31,7 +32,7 @@ impl NatView {
         let (poor, samples): (Vec<_>, Vec<_>) = host
             .gathering
             .samples()
-            .partition(nat_observation::is_poor_view);
+            .partition(stun_server_view::is_poor_view);
         let all = samples.iter().chain(self.sampled.iter().flatten());
         let counts = counts(all, own_mappings);
         if let ([first, .., last], Some(_)) = (counts.as_slice(), &self.sampled) {

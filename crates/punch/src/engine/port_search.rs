@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Engine, attempts::Phase};
+use super::{
+    Engine,
+    attempts::Phase,
+    search_harm::{CANARY_AFTER, CANARY_INTERVAL},
+};
 use crate::{
     Obstacle, Output, PunchEvent, SocketId, Technique, budget,
     candidate::{self, Candidate, Kind},
@@ -18,18 +22,6 @@ use crate::{
 
 /// How long the controlling side waits for either NAT to be sampled before it plans without.
 const SAMPLING_WAIT: Duration = Duration::from_millis(900);
-
-/// How often a server is asked whether it still answers while a search makes flows.
-const CANARY_INTERVAL: Duration = Duration::from_millis(500);
-
-/// For how long the server is asked after the last flow was made.
-const CANARY_AFTER: Duration = Duration::from_secs(3);
-
-/// Flows that were made in this time before the harm may have done it, if there were so many of them.
-const HARM_WITHIN: Duration = Duration::from_secs(10);
-
-/// See [`HARM_WITHIN`]: the touchiest table or guard known bears more.
-const HARMFUL: u32 = 20;
 
 /// The search of this attempt, if there is one.
 #[derive(Debug)]
@@ -50,9 +42,9 @@ pub(super) struct PortSearch {
     flows: u32,
     pub(super) caution: Caution,
     /// Since when no new flow is made because a tunnel has gone silent.
-    suspended: Option<Instant>,
+    pub(super) suspended: Option<Instant>,
     /// When servers are asked next whether all is still well, and until when.
-    canary: Option<(Instant, Instant)>,
+    pub(super) canary: Option<(Instant, Instant)>,
 }
 
 impl PortSearch {
@@ -284,56 +276,6 @@ impl Engine {
     pub(super) fn careful_interval(&self) -> Option<Duration> {
         let caution = &self.search.caution;
         (self.path.streams_active || caution.is_wary()).then(|| caution.interval())
-    }
-
-    /// A tunnel has gone silent, which may be the search's doing.
-    pub(super) fn suspend_search(&mut self) {
-        if self.search.running.is_some() {
-            self.search.suspended.get_or_insert(self.now);
-            self.search.canary = Some((self.now, self.now + CANARY_AFTER));
-        }
-    }
-
-    /// A server has answered: whatever was silent, UDP gets through.
-    pub(super) fn on_server_alive(&mut self) {
-        self.search.suspended = None;
-    }
-
-    /// While a search makes flows, and shortly afterwards, asks a server again and again whether it still answers. One
-    /// that falls silent then, several times in a row, was silenced by the search for all that can be known from here.
-    pub(super) fn look_for_harm(&mut self) {
-        if self.host.gathering.has_fallen_silent() && self.search.canary.is_some() {
-            self.on_harm();
-        }
-        let Some((at, until)) = self.search.canary else {
-            return;
-        };
-        if self.now >= until {
-            self.search.canary = None;
-            self.search.suspended = None;
-        } else if self.now >= at {
-            self.host.gathering.ask_again(self.now);
-            self.search.canary = Some((self.now + CANARY_INTERVAL, until));
-        }
-    }
-
-    pub(super) fn look_for_harm_at(&self) -> Option<Instant> {
-        self.search.canary.map(|(at, until)| at.min(until))
-    }
-
-    /// UDP stopped, or our mapping vanished, right after a search: ends it, and has the next one be less, if any.
-    pub(super) fn on_harm(&mut self) {
-        let recently = self.now.checked_sub(HARM_WITHIN).unwrap_or(self.now);
-        let flows = self.out.flows.since(recently);
-        if self.search.canary.take().is_none() || flows < HARMFUL {
-            return;
-        }
-        self.search.suspended = None;
-        self.stop_search();
-        let again = self.search.caution.on_harm(self.now);
-        self.search.canary = None;
-        self.out.flows.set_interval(self.search.caution.interval());
-        self.out.event(PunchEvent::SearchHarmful { flows, again });
     }
 
     pub(super) fn search_next_at(&self) -> Option<Instant> {

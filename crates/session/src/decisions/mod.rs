@@ -25,13 +25,13 @@ mod io;
 mod keep_alive;
 mod last_bytes;
 mod lateness;
-mod leg_transport;
 mod listener_dial;
 mod looking;
 mod near_tunnel;
 mod path_status;
 mod peer_lost;
-mod starvation;
+mod relay_uncarried;
+
 mod starved_path;
 mod tunnel_choice;
 
@@ -65,7 +65,7 @@ use self::{
     listener_dial::ListenerDial,
     path_status::PathStatus,
     peer_lost::{PeerReach, Turn},
-    starvation::Starving,
+    starved_path::Starving,
     tunnel_choice::TunnelTable,
 };
 use crate::{end::SessionEnd, session_policy::SessionPolicy};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use p2pdbg_proto::tunnel::PathKind;
 
-use super::{Decisions, Near, Output, listener_dial::Ends, starvation::Verdict};
+use super::{Decisions, Near, Output, listener_dial::Ends, starved_path::Verdict};
 
 /// A nearer relay whose tunnel is suspect twice within this time is left. The home's serves meanwhile, and each change
 /// costs the streams about a second.

@@ -6,8 +6,8 @@ use p2pdbg_path::LegTransport;
 use p2pdbg_punch::{Obstacle, Path, SocketId, Technique};
 
 use super::{
-    leg_transport::{BY_TCP, UNCARRIED},
     looking::QUICK_LOOK,
+    relay_uncarried::{BY_TCP, UNCARRIED},
     *,
 };
 

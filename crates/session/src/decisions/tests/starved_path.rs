@@ -4,7 +4,7 @@ use p2pdbg_events::Via;
 use p2pdbg_net::changes::Reason;
 use p2pdbg_proto::node::NodeNumber;
 
-use super::*;
+use super::{super::starved_path::TRIAL, *};
 
 /// What local programs want to send all the time, in bytes.
 const HELD: u64 = 1 << 20;
@@ -71,7 +71,7 @@ fn uses(outputs: &[Output]) -> Vec<Option<u64>> {
 fn streams_that_starve_on_the_direct_path_go_to_the_relay_and_back_after_a_while() {
     let (mut bench, mut delivered) = (on_both(), 0);
     let tried = pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
-    assert_eq!(avoided(&tried), [starvation::TRIAL]);
+    assert_eq!(avoided(&tried), [TRIAL]);
     assert_eq!(uses(&tried), [Some(1)]);
     let why = &path_reports(&tried)[0].why;
     assert!(why.contains("loses 33 %"), "{why}");
@@ -216,7 +216,7 @@ fn direct_path_that_goes_silent_under_load_twice_yields_as_one_that_was_measured
     pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
     assert_eq!(bench.decisions.used(), Some(2), "it is heard again");
     let twice = silence(&mut bench, HELD, delivered);
-    assert_eq!(avoided(&twice), [starvation::TRIAL]);
+    assert_eq!(avoided(&twice), [TRIAL]);
     let kept = pass_hungry(&mut bench, Duration::from_secs(10), 100_000, &mut delivered);
     assert_eq!(avoided(&kept), [Duration::from_secs(60)]);
     assert_eq!(bench.decisions.used(), Some(1), "though it is heard");
@@ -234,7 +234,7 @@ fn direct_path_that_is_cut_off_each_time_it_is_used_yields_though_little_is_sent
     bench.pass(Duration::from_secs(6));
     assert_eq!(bench.decisions.used(), Some(2));
     let twice = silence(&mut bench, 100, 0);
-    assert_eq!(avoided(&twice)[0], starvation::TRIAL);
+    assert_eq!(avoided(&twice)[0], TRIAL);
     assert_eq!(bench.decisions.used(), Some(1));
 }
 
@@ -380,7 +380,7 @@ fn relay_that_is_policed_over_udp_is_gone_by_tcp_and_udp_is_tried_again() {
         bench.up(2, PathKind::RelayUdp);
         bench.streams(1);
         let tried = pass_hungry(&mut bench, Duration::from_secs(5), 1000, &mut delivered);
-        assert_eq!(avoided(&tried), [starvation::TRIAL]);
+        assert_eq!(avoided(&tried), [TRIAL]);
         let by_tcp = path_reports(&bench.tell(relay_by_tcp()));
         assert_eq!(by_tcp[0].via, Via::Tcp);
         let why = &by_tcp[0].why;
@@ -403,7 +403,7 @@ fn relay_that_carries_no_more_over_tcp_goes_back_to_udp() {
     bench.up(2, PathKind::RelayUdp);
     bench.streams(1);
     let outputs = pass_hungry(&mut bench, Duration::from_secs(25), 1000, &mut delivered);
-    assert_eq!(avoided(&outputs), [starvation::TRIAL, Duration::ZERO]);
+    assert_eq!(avoided(&outputs), [TRIAL, Duration::ZERO]);
     let later = pass_hungry(&mut bench, Duration::from_secs(30), 1000, &mut delivered);
     assert!(avoided(&later).is_empty());
 }

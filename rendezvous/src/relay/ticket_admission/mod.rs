@@ -25,7 +25,7 @@ use p2pdbg_proto::{
 use super::Relay;
 use crate::{
     relay_allowance::LegMeter,
-    relay_ticket::{Ticket, TicketKey},
+    ticket_codec::{Ticket, TicketKey},
 };
 
 /// So long both members may take to bind their legs, or to bind them again.

@@ -3,19 +3,35 @@
 //! Without any a peer may join a nameplate, and meet at a handle one that waits there and has a key. It makes no code
 //! ([`nameplates`](super::nameplates)) and waits at no handle ([`handles`](super::handles)).
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
-use p2pdbg_proto::control::{Credential, FromRendezvous, Refusal};
+use p2pdbg_proto::control::{Credential, Refusal};
 
 use super::{
-    ConnId, Effect, Now, Registry,
-    connection::{Connection, Standing},
-    voucher_codec::{Purpose, new_account},
+    ConnId, Now, Registry,
+    connection::Connection,
+    voucher_codec::{Account, Purpose},
 };
 use crate::keys::KeyId;
 
 /// What a peer is told whose key only the store can know, while that is away: this node asks it again every second.
 const KEYS_AWAY: Refusal = Refusal::KeysAway { retry_after_s: 5 };
+
+/// How a peer is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not said hello.
+    Stranger {
+        /// When it is shut out if it has not said hello by then.
+        greet_by: Instant,
+    },
+    /// It has said hello and shown nothing: it may join a nameplate.
+    Keyless,
+    /// It has a voucher for waiting at handles, granted under this key.
+    Vouched(KeyId, Account),
+    /// It has this key, or none is needed.
+    Full(KeyId),
+}
 
 impl Registry {
     /// What the credential of a peer at this address entitles it to. A wrong key counts as many joins that missed, so
@@ -71,41 +87,5 @@ impl Registry {
     pub(super) fn is_keyless(&self, id: ConnId) -> bool {
         let connection = self.connections.get(&id);
         connection.is_some_and(|c| c.standing == Standing::Keyless)
-    }
-
-    /// Gives a member without a key a voucher, on the account of the other's. It counts as one of that key's peers from
-    /// now on if there is a place for it; else it stays what it is until it comes again, and takes none from who has
-    /// the key.
-    pub(super) fn vouch(&mut self, now: Now, id: ConnId, other: ConnId, effects: &mut Vec<Effect>) {
-        let sponsor = self.connections.get(&other).filter(|c| c.has_key());
-        let Some(key) = sponsor.and_then(Connection::key) else {
-            return;
-        };
-        let Some(connection) = self.connections.get(&id) else {
-            return;
-        };
-        let account = match connection.standing {
-            Standing::Vouched(_, account) => account,
-            Standing::Keyless => new_account(),
-            Standing::Full(_) | Standing::Stranger { .. } => return,
-        };
-        if self.may_be_vouched_for(now, id, key) {
-            self.set_standing(id, Standing::Vouched(key, account));
-        }
-        let lifetime = self.limits.voucher_lifetime.as_secs();
-        let expires = now.unix_s.saturating_add(lifetime);
-        let voucher = self.vouchers.issue(Purpose::Waiting, key, account, expires);
-        effects.push(Effect::Tell(id, FromRendezvous::Vouched { voucher }));
-    }
-
-    /// Whether this connection may count as one by a voucher under this key.
-    fn may_be_vouched_for(&mut self, now: Now, id: ConnId, key: KeyId) -> bool {
-        let is_one = self.connections.get(&id).and_then(Connection::key) == Some(key);
-        let most = self.keys.limits(key).peers.filter(|_| !is_one);
-        most.is_none_or(|most| {
-            let (peers, vouched) = (self.peers_of(key), self.vouched_of(key));
-            self.may_give_vouched(now.instant, key, most, peers, vouched)
-                .is_ok()
-        })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     keys::{KeyId, KeyLimits},
     limits::Limits,
     relay::{Forward, Outcome, Route, Source, UdpRoute, side},
-    relay_ticket::Terms,
+    ticket_codec::Terms,
     wire_cost::Load,
 };
 
