@@ -11,7 +11,7 @@ use p2pdbg_proto::{
 };
 use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError, dial as dial_tunnel};
-use quinn::{ConnectionError, Endpoint, VarInt};
+use quinn::{ConnectionError, Endpoint, ReadError, ReadExactError, VarInt};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
@@ -278,14 +278,24 @@ pub(super) async fn way_to(
     (at, AbortOnDropHandle::new(task))
 }
 
-/// What comes on the next carrier: where it begins, and as many bytes as `length` says.
+/// What comes on the next carrier: where it begins, and as many bytes as `length` says. One that the session takes back
+/// is no carrier: its bytes come on another one.
 async fn carried(tunnel: &Tunnel, length: usize) -> (CarrierHeader, Vec<u8>) {
-    let mut carrier = in_time(tunnel.connection.accept_uni()).await.unwrap();
-    let mut header = [0; CarrierHeader::LEN];
-    in_time(carrier.read_exact(&mut header)).await.unwrap();
-    let mut bytes = vec![0; length];
-    in_time(carrier.read_exact(&mut bytes)).await.unwrap();
-    (CarrierHeader::decode(&header).unwrap(), bytes)
+    loop {
+        let mut carrier = in_time(tunnel.connection.accept_uni()).await.unwrap();
+        let read = async {
+            let mut header = [0; CarrierHeader::LEN];
+            carrier.read_exact(&mut header).await?;
+            let mut bytes = vec![0; length];
+            carrier.read_exact(&mut bytes).await?;
+            Ok((CarrierHeader::decode(&header).unwrap(), bytes))
+        };
+        match in_time(read).await {
+            Ok(carried) => return carried,
+            Err(ReadExactError::ReadError(ReadError::Reset(_))) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
 }
 
 #[tokio::test]
