@@ -30,6 +30,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use quinn::{
@@ -39,6 +40,9 @@ use quinn::{
 use tokio::{sync::Notify, task::AbortHandle};
 
 use self::{joined::Joined, registered::Registered};
+
+/// When sending is tried again where the system cannot say when there is room: no descriptor is left to wait with.
+const TRIED_AGAIN: Duration = Duration::from_millis(20);
 
 /// A bound UDP socket, whose datagrams come and go in batches.
 #[derive(Debug)]
@@ -239,18 +243,21 @@ impl Bound {
     }
 
     /// Waits until there may be room to send.
-    async fn room(&self) -> io::Result<()> {
-        self.io.room().await?;
+    async fn room(&self) {
+        if let Err(error) = self.io.room().await {
+            // An error would end the connection of whoever waits, and nobody would be told.
+            tracing::debug!(%error, "cannot wait for room to send, so it is tried again soon");
+            tokio::time::sleep(TRIED_AGAIN).await;
+        }
         self.full.store(false, Ordering::Release);
-        Ok(())
     }
 
     /// Sends what has waited for more that did not come.
     async fn flush(&self) {
         while let Err(error) = self.with_joined(|joined| joined.flush(|all| self.send_now(all))) {
-            let full = error.kind() == io::ErrorKind::WouldBlock;
-            if !full || self.room().await.is_err() {
-                self.with_joined(|joined| *joined = Joined::default());
+            match error.kind() {
+                io::ErrorKind::WouldBlock => self.room().await,
+                _ => self.with_joined(|joined| *joined = Joined::default()),
             }
         }
     }
@@ -272,7 +279,7 @@ async fn flush(bound: Weak<Bound>, held: Arc<Notify>) {
 /// One of those that wait for room to send, again and again.
 struct Room {
     bound: Arc<Bound>,
-    waiting: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>>,
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 impl fmt::Debug for Room {
@@ -291,17 +298,15 @@ impl UdpPoller for Room {
             let bound = Arc::clone(&this.bound);
             Box::pin(async move { bound.room().await })
         });
-        let waited = ready!(waiting.as_mut().poll(cx));
+        ready!(waiting.as_mut().poll(cx));
         // A future is not to be polled again once it is ready.
         this.waiting = None;
-        Poll::Ready(waited)
+        Poll::Ready(Ok(()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn bound() -> (UdpIo, SocketAddr) {
@@ -462,6 +467,34 @@ mod tests {
         assert_eq!(received, [b"late"]);
         let more = tokio::time::timeout(Duration::from_millis(50), receive(&other, 4));
         assert!(more.await.is_err());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn room_is_waited_for_also_while_there_is_no_descriptor_left() {
+        const WITHIN: &str = "P2PDBG_TEST_HAS_FEW_DESCRIPTORS";
+        let name = "tests::room_is_waited_for_also_while_there_is_no_descriptor_left";
+        if std::env::var_os(WITHIN).is_none() {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", "ulimit -n 100; exec \"$0\" --exact \"$1\""]);
+            shell.arg(std::env::current_exe().unwrap()).arg(name);
+            let output = shell.env(WITHIN, "1").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{said}");
+            assert!(said.contains("1 passed"), "{said}");
+            return;
+        }
+        let (io, _) = bound();
+        let io = Arc::new(io);
+        let mut poller = Arc::clone(&io).create_io_poller();
+        let opened = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok());
+        let opened: Vec<_> = opened.collect();
+        io.bound.full.store(true, Ordering::Release);
+        // An error would end the connection of whoever waits.
+        let writable = std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx));
+        writable.await.unwrap();
+        assert!(!io.bound.full.load(Ordering::Acquire), "it is tried again");
+        drop(opened);
     }
 
     #[tokio::test]
