@@ -19,7 +19,7 @@ use quinn::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::nat64::Nat64;
 
@@ -82,18 +82,10 @@ impl Clat {
             // An IPv4 address that this host had before, if it is one at all.
             src_ip: None,
         };
-        let Some(hops) = hops else {
-            return Some(opened.try_send(&translated));
-        };
-        let with_hops = || {
-            let socket = SockRef::from(opened.socket());
-            let usual = socket.unicast_hops_v6()?;
-            socket.set_unicast_hops_v6(hops.into())?;
-            let sent = opened.try_send(&translated);
-            socket.set_unicast_hops_v6(usual)?;
-            sent
-        };
-        Some(with_hops())
+        Some(match hops {
+            Some(hops) => opened.send_with_hops(&translated, hops),
+            None => opened.try_send(&translated),
+        })
     }
 
     /// What hears this address, if that is this side.

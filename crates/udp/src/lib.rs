@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stderr))]
 
 pub mod drivers;
+mod hops;
 mod joined;
 mod plain;
 #[cfg_attr(not(unix), path = "both.rs")]
@@ -118,6 +119,21 @@ impl UdpIo {
             self.singly.store(true, Ordering::Relaxed);
         }
         refused
+    }
+
+    /// Sends one datagram with another time to live, or hop limit, than the rest. What waits for more leaves before it.
+    ///
+    /// The option belongs to the socket, not to the datagram: what another thread sends in the same moment may get it
+    /// too.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn send_with_hops(&self, transmit: &Transmit<'_>, hops: u8) -> io::Result<()> {
+        let (bound, to) = (&self.bound, transmit.destination);
+        bound.with_joined(|joined| {
+            joined.flush(|waiting| bound.send_now(waiting))?;
+            hops::with_hops(self.socket(), to, hops, || bound.send_now(transmit))
+        })
     }
 
     /// The socket, for its options.

@@ -163,9 +163,8 @@ impl MuxSocket {
 
     /// Sends one datagram that is not QUIC, with a lower time to live if one is given.
     ///
-    /// The option belongs to the socket, not to the datagram: a QUIC packet that leaves in the same moment may
-    /// get the low value too and be lost, which its retransmission mends. This only happens in the first
-    /// moments of a hole punch.
+    /// A QUIC packet that leaves at another thread in the same moment may get the low value too and be lost, which its
+    /// retransmission mends. This only happens in the first moments of a hole punch.
     ///
     /// # Errors
     /// Whatever the operating system says, `WouldBlock` included; the caller's timers repeat what matters.
@@ -183,22 +182,9 @@ impl MuxSocket {
         let Some(quic) = &self.quic else {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         };
-        let Some(ttl) = ttl else {
-            return quic.try_send(&transmit);
-        };
-        let socket = socket2::SockRef::from(quic.socket());
-        if to.is_ipv4() {
-            let usual = socket.ttl_v4()?;
-            socket.set_ttl_v4(ttl.into())?;
-            let sent = quic.try_send(&transmit);
-            socket.set_ttl_v4(usual)?;
-            sent
-        } else {
-            let usual = socket.unicast_hops_v6()?;
-            socket.set_unicast_hops_v6(ttl.into())?;
-            let sent = quic.try_send(&transmit);
-            socket.set_unicast_hops_v6(usual)?;
-            sent
+        match ttl {
+            Some(ttl) => quic.send_with_hops(&transmit, ttl),
+            None => quic.try_send(&transmit),
         }
     }
 

@@ -46,6 +46,66 @@ async fn socket_without_quic_hands_on_what_is_not_quic_until_an_endpoint_takes_i
     assert_eq!(buffer[..meta[0].len], [70, 4]);
 }
 
+/// The next datagrams of a socket with their times to live.
+#[cfg(target_os = "linux")]
+fn with_times_to_live(socket: &UdpSocket, count: usize) -> Vec<(Vec<u8>, i32)> {
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+
+    let receive = || {
+        let (mut buffer, mut control) = ([0; 100], [0; 64]);
+        let mut buffers = [IoSliceMut::new(&mut buffer)];
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+        let message =
+            recvmsg::<SockaddrStorage>(fd, &mut buffers, Some(&mut control), flags).unwrap();
+        let hops = message.cmsgs().unwrap().find_map(|told| match told {
+            ControlMessageOwned::Ipv4Ttl(hops) | ControlMessageOwned::Ipv6HopLimit(hops) => {
+                Some(hops)
+            }
+            _ => None,
+        });
+        let (length, hops) = (message.bytes, hops.unwrap());
+        (buffer[..length].to_vec(), hops)
+    };
+    (0..count).map(|_| receive()).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn check_that_is_to_die_on_its_way_does_not_take_a_batch_of_quic_with_it() {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    let any = ["127.0.0.1:0", "[::1]:0"];
+    for at in any {
+        let [own, peer] = [(); 2].map(|()| UdpSocket::bind(at).unwrap());
+        peer.set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        match at == any[0] {
+            true => setsockopt(&peer, sockopt::Ipv4RecvTtl, &true).unwrap(),
+            false => setsockopt(&peer, sockopt::Ipv6RecvHopLimit, &true).unwrap(),
+        }
+        let (others, _received) = mpsc::channel(8);
+        let mux = MuxSocket::new(own, SocketId(0), &Nat64::default(), others).unwrap();
+        let to = peer.local_addr().unwrap();
+        let batch = [64; 80];
+        // A full one, which waits for what comes behind it.
+        mux.try_send(&Transmit {
+            destination: to,
+            ecn: None,
+            contents: &batch,
+            segment_size: Some(8),
+            src_ip: None,
+        })
+        .unwrap();
+        mux.send(to, b"check", Some(3)).unwrap();
+        mux.send(to, b"another", None).unwrap();
+        let mut expected = vec![(batch[..8].to_vec(), 64); 10];
+        expected.extend([(b"check".to_vec(), 3), (b"another".to_vec(), 64)]);
+        assert_eq!(with_times_to_live(&peer, 12), expected, "{at}");
+    }
+}
+
 #[tokio::test]
 async fn marks_are_kept_where_an_answer_waits_that_a_stopped_process_has_not_read() {
     let (mux, _others) = mux();
