@@ -65,6 +65,8 @@ pub struct Simulation {
     tcp: bool,
     adjust: fn(&mut Config),
     hidden: bool,
+    /// Whether the rendezvous is away.
+    away: bool,
     /// A STUN server of one peer's own, besides the rendezvous'.
     own_server: Option<(usize, StunServer)>,
     strays: u64,
@@ -94,6 +96,7 @@ impl Simulation {
             tcp,
             adjust,
             hidden: false,
+            away: false,
             own_server: None,
             strays: 0,
         }
@@ -102,6 +105,12 @@ impl Simulation {
     /// Has the rendezvous not say where it sees the peers.
     pub fn hide_peers(&mut self) {
         self.hidden = true;
+    }
+
+    /// Takes the rendezvous away: what the engines have for each other is lost from now on, and so is what they ask it.
+    pub fn lose_rendezvous(&mut self) {
+        self.signals.clear();
+        self.away = true;
     }
 
     /// Gives one peer a STUN server that the other one does not know of, as by `--stun`.
@@ -225,7 +234,8 @@ impl Simulation {
             if let Some(delivery) = self.world.run_until(next) {
                 let own = self.own_server.as_ref();
                 let own = own.is_some_and(|(_, own)| own.handle(&mut self.world, &delivery));
-                if !own && !self.server.handle(&mut self.world, &delivery) {
+                let asked = !self.away && self.server.handle(&mut self.world, &delivery);
+                if !own && !asked {
                     self.strays += u64::from(!self.hosts.contains(&delivery.host));
                     for n in 0..2 {
                         if let Some(peer) = &mut self.peers[n]
@@ -268,11 +278,10 @@ impl Simulation {
     fn collect_signals(&mut self, from: usize) {
         let at = self.world.now() + self.signal_delay;
         if let Some(peer) = &mut self.peers[from] {
-            self.signals.extend(
-                peer.take_signals()
-                    .into_iter()
-                    .map(|bytes| (at, 1 - from, bytes)),
-            );
+            let signals = peer.take_signals().into_iter();
+            let signals = signals.filter(|_| !self.away);
+            self.signals
+                .extend(signals.map(|bytes| (at, 1 - from, bytes)));
         }
     }
 

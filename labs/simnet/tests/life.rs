@@ -124,6 +124,32 @@ fn after_ten_minutes_without_any_network_the_path_is_found_within_two_seconds_of
 }
 
 #[test]
+fn a_path_that_was_lost_while_the_rendezvous_is_away_is_found_again_by_both_ends_themselves() {
+    for which in 0..2 {
+        let mut simulation = direct(&Scenario::new(
+            NatKind::PORT_RESTRICTED,
+            NatKind::PORT_RESTRICTED,
+        ));
+        simulation.use_path();
+        simulation.lose_rendezvous();
+        let host = simulation.hosts[which];
+        simulation.world.set_up(host, false);
+        // The NATs have forgotten by then what both have sent at first.
+        let back = simulation.world.now() + 150 * S;
+        simulation.run_until(back, |_| false);
+        assert_eq!((losses(&simulation, 0), losses(&simulation, 1)), (1, 1));
+        simulation.world.set_up(host, true);
+        // Nobody tells them: the next attempts are told by the clock alone.
+        assert!(
+            simulation.run_until(back + 180 * S, Simulation::is_direct),
+            "{which}: {:?}",
+            simulation.outcome()
+        );
+        assert!(simulation.carries());
+    }
+}
+
+#[test]
 fn a_new_external_address_is_punched_again_at_once_when_the_host_notices() {
     for which in 0..2 {
         let mut simulation = direct(&Scenario::new(

@@ -17,6 +17,10 @@ use crate::{
 /// The pause after a failed attempt while another technique is left.
 const SHORT_PAUSE: Duration = Duration::from_millis(200);
 
+/// The controlled side begins the next attempt by itself once it was not told to for so long after it was due: the
+/// rendezvous may be away. NATs remember its packets for longer than that, so the two need not begin together.
+const UNTOLD: Duration = Duration::from_secs(3);
+
 /// Where the search for a path stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -28,7 +32,8 @@ pub(super) enum Phase {
         began: Instant,
         until: Instant,
     },
-    /// An attempt is over. The controlling side begins the next one by itself, the controlled side when told.
+    /// An attempt is over. The controlling side begins the next one by itself, the controlled side when it is told to,
+    /// or when nobody has told it in time.
     Resting {
         attempt: u32,
         until: Option<Instant>,
@@ -133,10 +138,11 @@ impl Engine {
                 let (pause, obstacle) = (self.pause_after(attempt), self.diagnosis());
                 self.attempts.checks.stop();
                 self.stop_search();
-                let resumes = self.is_controlling() && self.path.direct.is_none();
+                let resumes = self.path.direct.is_none();
+                let rest = pause + self.waits_to_be_told();
                 self.attempts.phase = Phase::Resting {
                     attempt,
-                    until: resumes.then(|| self.now + pause),
+                    until: resumes.then(|| self.now + rest),
                 };
                 if self.path.direct.is_none() {
                     self.attempts.obstacle = Some(obstacle);
@@ -152,10 +158,24 @@ impl Engine {
                 attempt,
                 until: Some(until),
             } if self.now >= until => {
-                self.announce_attempt(attempt + 1);
+                if self.is_controlling() {
+                    self.announce_attempt(attempt + 1);
+                } else {
+                    // What it was told last is not what it does now; should it be told after all, it goes on with this.
+                    self.peer.plan = None;
+                }
                 self.begin_attempt(attempt + 1);
             }
             _ => {}
+        }
+    }
+
+    /// How long the controlled side waits for the other's word beyond the pause. Once that was in vain it waits no
+    /// more, or the two would come apart further with each attempt.
+    fn waits_to_be_told(&self) -> Duration {
+        match self.is_controlling() || self.peer.plan.is_none() {
+            true => Duration::ZERO,
+            false => UNTOLD,
         }
     }
 
