@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use p2pdbg_proto::control::Refusal;
+use p2pdbg_proto::control::{Refusal, SessionId};
 
 use super::{
     ConnId, Effect, Now, Registry, shared_limits::is_met_soon, standing::Standing,
@@ -184,15 +184,16 @@ impl Registry {
         self.present.by_key.add(id, standing);
     }
 
-    /// Whether there may be another session on the account of this key.
+    /// Whether there may be another session on the account of this key, once these have ended.
     pub(super) fn key_may_have_a_session(
         &mut self,
         now: Instant,
         key: KeyId,
+        ending: &[SessionId],
     ) -> Result<(), Refusal> {
         match self.keys.limits(key).sessions {
             Some(most) => {
-                let in_use = self.sessions.of_key(key);
+                let in_use = self.sessions.of_key_without(key, ending);
                 self.may_give(now, key, Kind::Sessions, most, in_use)
             }
             None => Ok(()),

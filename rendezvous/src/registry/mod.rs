@@ -19,6 +19,7 @@ mod relays;
 mod requests;
 mod revocation;
 mod room;
+mod session_room;
 mod sessions;
 mod shared_limits;
 mod standing;

@@ -1,7 +1,7 @@
 //! Sessions: two peers that have been introduced to each other.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     keys::KeyId,
-    limits::{Prefix, Tally, share_of_one, unreserved},
+    limits::{Prefix, Tally},
     relay::{Seen, side},
 };
 
@@ -160,7 +160,7 @@ impl Sessions {
     }
 
     /// Of these sessions the oldest with these two as members, if they have as many together as they may.
-    fn superfluous<'a>(
+    pub(super) fn superfluous<'a>(
         &self,
         sessions: impl Iterator<Item = &'a SessionId>,
         [one, other]: [ConnId; 2],
@@ -172,24 +172,48 @@ impl Sessions {
         oldest.filter(|_| shared.len() >= TOGETHER)
     }
 
-    /// Of these sessions of one connection the one that ends for who `comes`, if one does.
-    fn of_the_greediest(
+    /// Of these sessions of one connection the one that ends for whoever `comes`, if one does.
+    pub(super) fn of_the_greediest<'a>(
         &self,
-        sessions: &HashSet<SessionId>,
+        sessions: impl Iterator<Item = &'a SessionId>,
         at: ConnId,
-        comes: Who,
+        (holder, from): (Holder, Prefix),
     ) -> Option<SessionId> {
-        let found = sessions.iter().filter_map(|id| {
+        let found = sessions.filter_map(|id| {
             let session = self.table.get(id)?;
             let other = session.members.iter().find(|member| member.conn != at)?;
             Some((*id, session.number, who(other.holder, other.from)))
         });
-        oldest_of_the_greediest(&found.collect::<Vec<_>>(), comes)
+        oldest_of_the_greediest(&found.collect::<Vec<_>>(), who(holder, Some(from)))
     }
 
-    /// How many there are on this key's account.
-    pub(super) fn of_key(&self, key: KeyId) -> usize {
-        self.keys.of(&key)
+    /// How many there are besides these.
+    pub(super) fn len_without(&self, without: &[SessionId]) -> usize {
+        self.len() - self.count(without, |_| true)
+    }
+
+    /// How many of them have a member that has shown nothing.
+    pub(super) fn unconfirmed_without(&self, without: &[SessionId]) -> usize {
+        self.unconfirmed - self.count(without, |session| session.confirm_by.is_some())
+    }
+
+    /// How many are this one's, besides these. Who is both members of one has it twice.
+    pub(super) fn held_without(&self, holder: Holder, without: &[SessionId]) -> usize {
+        let members = without.iter().filter_map(|id| self.table.get(id));
+        let members = members.flat_map(|session| &session.members);
+        let ending = members.filter(|member| member.holder == holder);
+        self.held.of(&holder) - ending.count()
+    }
+
+    /// How many there are on this key's account, besides these.
+    pub(super) fn of_key_without(&self, key: KeyId, without: &[SessionId]) -> usize {
+        self.keys.of(&key) - self.count(without, |session| session.accounts().any(|one| one == key))
+    }
+
+    /// How many of these are like that.
+    fn count(&self, these: &[SessionId], like_that: impl Fn(&Session) -> bool) -> usize {
+        let found = these.iter().filter_map(|id| self.table.get(id));
+        found.filter(|session| like_that(session)).count()
     }
 
     /// How many there are on each key's account.
@@ -246,8 +270,7 @@ impl Registry {
     /// could do with a session is not the business of this host.
     ///
     /// # Errors
-    /// Why there cannot be another session. Nobody has been told of one then, though the oldest of too many that the
-    /// two share, or of whoever has most with one of them, may have been ended all the same.
+    /// Why there cannot be another session. Nobody has been told of one then, and none has ended for it.
     pub(super) fn introduce(
         &mut self,
         now: Now,
@@ -263,21 +286,18 @@ impl Registry {
         if self.sessions.draining.is_some() {
             return Err(Refusal::Draining);
         }
-        // Whatever else might keep another session from beginning, it makes room for.
-        self.end_superfluous(&place, ids, effects);
+        let making_room = self.ending_for_another(&place, ids);
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
-        self.has_room_for_session(unknown)?;
-        for id in ids {
-            self.may_hold_another(id)?;
-        }
         let session = SessionId(random_bytes());
         let members = [
             self.member(listener, connector),
             self.member(connector, listener),
         ];
         let keys = members.each_ref().map(|member| member.key);
-        for key in keys {
-            self.key_may_have_a_session(now.instant, key)?;
+        self.may_begin(now.instant, ids, keys, unknown, &making_room)?;
+        // Nothing keeps it from beginning any more: else somebody's session would end for one that does not.
+        for ending in making_room {
+            self.end_session(ending, Ended::Cut, effects);
         }
         let key = self.keys.name(members[0].key);
         self.sessions.begun += 1;
@@ -306,51 +326,6 @@ impl Registry {
         self.sessions.unconfirmed += usize::from(unknown);
         self.sessions.table.insert(session, began);
         Ok(session)
-    }
-
-    /// Ends the oldest session of two connections that have as many together as they may, and one of whoever has most
-    /// with one of them, if that has all that it may.
-    fn end_superfluous(
-        &mut self,
-        place: &MeetingPoint,
-        ids: [ConnId; 2],
-        effects: &mut Vec<Effect>,
-    ) {
-        let of_one = self.connections.get(&ids[0]);
-        let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
-        if let Some(oldest) = self.sessions.superfluous(of_one, ids) {
-            self.end_session(oldest, Ended::Cut, effects);
-        }
-        // Not for whoever has guessed at a code.
-        if matches!(place, MeetingPoint::Handle(_)) {
-            self.end_for_others(ids[0], ids[1], effects);
-            self.end_for_others(ids[1], ids[0], effects);
-        }
-    }
-
-    /// Makes room at a connection that has all the sessions that it may, at the cost of whoever has most of them: one
-    /// peer that comes by many connections would keep all others out.
-    fn end_for_others(&mut self, at: ConnId, comes: ConnId, effects: &mut Vec<Effect>) {
-        let (Some(full), Some(other)) = (self.connections.get(&at), self.connections.get(&comes))
-        else {
-            return;
-        };
-        if full.sessions.len() < self.limits.sessions_per_connection {
-            return;
-        }
-        let comes = who(other.holder(), Some(Prefix::of(other.ip)));
-        if let Some(oldest) = self.sessions.of_the_greediest(&full.sessions, at, comes) {
-            self.end_session(oldest, Ended::Cut, effects);
-        }
-    }
-
-    /// Whether there can be another session, with a member without a key if one is `unknown`.
-    fn has_room_for_session(&self, unknown: bool) -> Result<(), Refusal> {
-        let most = self.limits.sessions;
-        if self.sessions.len() >= most || unknown && self.sessions.unconfirmed >= unreserved(most) {
-            return Err(Refusal::Full);
-        }
-        Ok(())
     }
 
     /// Tells both members of each other, and hands on what each had left for the other, if it had.
@@ -448,29 +423,6 @@ impl Registry {
             self.vouch(now, id, other, effects);
         }
         Ok(())
-    }
-
-    fn may_hold_another(&self, id: ConnId) -> Result<(), Refusal> {
-        let Some(connection) = self.connections.get(&id) else {
-            return Ok(());
-        };
-        let holder = connection.holder();
-        let allowed = match holder {
-            Holder::Key(key) => {
-                let others = self
-                    .sessions
-                    .len()
-                    .saturating_sub(self.sessions.of_key(key));
-                share_of_one(self.limits.sessions, self.limits.sessions_per_key, others)
-            }
-            Holder::Voucher(_) | Holder::Address(_) => self.limits.sessions_per_voucher,
-        };
-        let own = connection.sessions.len() < self.limits.sessions_per_connection;
-        if own && self.sessions.held.of(&holder) < allowed {
-            Ok(())
-        } else {
-            Err(limit(Duration::from_secs(60)))
-        }
     }
 
     /// Passes a signal on to the other member, if the sender is a member and keeps to the limits.

@@ -372,6 +372,60 @@ fn peer_that_comes_by_many_connections_leaves_room_at_a_listener_for_its_other_p
 }
 
 #[test]
+fn nobody_makes_room_at_a_full_listener_for_one_that_may_have_no_more_sessions_itself() {
+    let limits = Limits {
+        sessions_per_voucher: 2,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    bench.arrive(LISTENER, bench.key());
+    let nameplate = bench.listen(LISTENER, None).nameplate;
+    bench.arrive(OTHER, Credential::None);
+    let voucher = Credential::Voucher(bench.voucher(OTHER, nameplate));
+    bench.lose(OTHER);
+    let secret = AccessKey::random();
+    let two = KeyLimits {
+        sessions: Some(2),
+        ..KeyLimits::default()
+    };
+    add(&mut bench.file, "two", &secret, two);
+    let ring = KeyRing::new(&bench.file, false);
+    bench.registry.set_keys(bench.now, ring);
+    let [taken, free, elsewhere] = [(); 3].map(|()| Secret::random());
+    for handle in [&taken, &free] {
+        assert_eq!(bench.meet(LISTENER, handle, Role::Listener), []);
+    }
+    for n in 0..bench.limits.sessions_per_connection as u64 {
+        bench.connect_from(ConnId(100 + n), [198, 51, 100, 7].into());
+        bench.hello(ConnId(100 + n), bench.key());
+        introductions(&bench.meet(ConnId(100 + n), &taken, Role::Connector));
+    }
+    bench.arrive(ConnId(50), bench.key());
+    assert_eq!(bench.meet(ConnId(50), &elsewhere, Role::Listener), []);
+    for shown in [voucher, Credential::AccessKey(secret)] {
+        bench.arrive(ConnId(60), shown.clone());
+        for _ in 0..2 {
+            introductions(&bench.meet(ConnId(60), &elsewhere, Role::Connector));
+        }
+        let before = bench.registry.sessions();
+        let refused = bench.meet(ConnId(60), &free, Role::Connector);
+        assert!(is_limit(&refused), "{shown:?}");
+        assert_eq!(refused.len(), 1, "{shown:?}: {refused:?}");
+        assert_eq!(bench.registry.sessions(), before, "{shown:?}");
+        // Somebody makes room once it may have another one.
+        bench.lose(ConnId(60));
+        bench.arrive(ConnId(60), shown.clone());
+        let effects = bench.meet(ConnId(60), &free, Role::Connector);
+        assert_eq!(refusal(&effects), None, "{shown:?}");
+        bench.lose(ConnId(60));
+        bench.pass(Duration::from_secs(60));
+        bench.connect_from(ConnId(200), [198, 51, 100, 7].into());
+        bench.hello(ConnId(200), bench.key());
+        introductions(&bench.meet(ConnId(200), &taken, Role::Connector));
+    }
+}
+
+#[test]
 fn peers_without_a_key_share_what_their_address_may_hold() {
     let mut bench = Bench::with(
         Limits {
