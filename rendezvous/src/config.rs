@@ -174,6 +174,9 @@ pub enum StartError {
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// There is none of this file in the state directory, and there was one.
+    #[error("{} is missing, with which a rendezvous has served; put a backup in its place", .0.display())]
+    Missing(PathBuf),
     /// Another process serves with this state directory.
     #[error(
         "another p2pdbg-rendezvous serves with the state directory {}; stop that one, or name another with --state",

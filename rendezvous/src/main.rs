@@ -188,6 +188,10 @@ async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quie
                     () = signals.stop() => break,
                     () = service_manager::be_watched(&operator) => continue,
                 };
+                let successor = successor.and_then(|program| match server.can_be_succeeded() {
+                    Ok(()) => Ok(program),
+                    Err(error) => Err(error.to_string()),
+                });
                 match successor {
                     Ok(program) => {
                         let status = become_successor(cli, server, signals, &program).await;
@@ -395,7 +399,10 @@ fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
 
 fn code_of(error: &StartError) -> &'static str {
     match error {
-        StartError::State(_) | StartError::Keys(_) | StartError::AlreadyServing(_) => "state",
+        StartError::State(_)
+        | StartError::Keys(_)
+        | StartError::Missing(_)
+        | StartError::AlreadyServing(_) => "state",
         StartError::Bind { .. }
         | StartError::Metrics { .. }
         | StartError::Web { .. }

@@ -37,7 +37,7 @@ use crate::{
     relay::{Relay, tcp_leg_input::Legs},
     relay_allowance::Book,
     self_check::SelfCheck,
-    state_files::StateFiles,
+    state_files::{StateFiles, can_be_inherited},
     ticket_codec::TicketKey,
 };
 #[cfg(unix)]
@@ -98,7 +98,7 @@ impl Server {
         config: ServerConfig,
         mut inheritance: Inheritance,
     ) -> Result<Self, StartError> {
-        let state = StateFiles::open(&config)?;
+        let state = StateFiles::open(&config, inheritance.is_of_predecessor())?;
         let offer = open_offer(&config)?;
         let (membership, authority) = join_cluster(&config, &state, &inheritance).await?;
         let ports = OpenPorts::open(&config, &mut inheritance)?;
@@ -211,6 +211,14 @@ impl Server {
             _ = &mut self.datapath => "the relay",
             Some(_) = self.port_tasks.join_next() => "the entrance of a port",
         }
+    }
+
+    /// Whether another process could go on in the place of this one, as far as the state directory goes.
+    ///
+    /// # Errors
+    /// What is missing there, or cannot be read.
+    pub fn can_be_succeeded(&self) -> Result<(), StartError> {
+        can_be_inherited(self.operator.store.directory())
     }
 
     /// Tells the peers, closes their connections, and stops. Takes three seconds at most.

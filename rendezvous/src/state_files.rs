@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use p2pdbg_identity::{Identity, StateDir, StateLock};
+use p2pdbg_identity::{IDENTITY_FILE, Identity, StateDir, StateLock};
 use p2pdbg_proto::{secret::Secret, url::AccessKey};
 
 use crate::{
@@ -47,12 +47,16 @@ pub(crate) struct StateFiles {
 }
 
 impl StateFiles {
-    /// Opens the directory and makes what is not there yet.
+    /// Opens the directory and makes what is not there yet, but nothing where this process goes on in the place of one
+    /// that has served with it.
     ///
     /// # Errors
     /// When it cannot be read or written, or another process serves with it.
-    pub(crate) fn open(config: &ServerConfig) -> Result<Self, StartError> {
+    pub(crate) fn open(config: &ServerConfig, goes_on: bool) -> Result<Self, StartError> {
         let directory = StateDir::open(config.state.as_deref(), PROGRAM)?;
+        if goes_on {
+            can_be_inherited(&directory)?;
+        }
         let identity = Identity::load_or_make(&directory)?;
         let lock = directory
             .try_lock("serving")?
@@ -94,6 +98,23 @@ impl StateFiles {
             tracing::warn!(%error, "cannot keep the URL for `p2pdbg-rendezvous url`");
         }
     }
+}
+
+/// Whether everything is there that a process has served with and another one is to go on with in its place: what that
+/// one would make instead would be another, and shut everybody out.
+///
+/// # Errors
+/// What is missing, or cannot be read.
+pub(crate) fn can_be_inherited(directory: &StateDir) -> Result<(), StartError> {
+    for file in [IDENTITY_FILE, SERVER_SECRET] {
+        if directory.read(file)?.is_none() {
+            return Err(StartError::Missing(directory.path().join(file)));
+        }
+    }
+    Identity::load_or_make(directory)?;
+    directory.secret32(SERVER_SECRET)?;
+    KeyStore::new(directory.clone()).load()?;
+    Ok(())
 }
 
 /// By how much the clock is behind the newest file of this directory, which it cannot be.

@@ -64,6 +64,11 @@ impl KeyStore {
         Self { state }
     }
 
+    /// The state directory that they lie in.
+    pub(crate) fn directory(&self) -> &StateDir {
+        &self.state
+    }
+
     /// The keys, of which there have to be some: one made in their place would be another one, even with the secret of
     /// before, and shut everybody out.
     ///

@@ -265,6 +265,34 @@ async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
 }
 
 #[tokio::test]
+async fn upgrade_is_refused_while_what_lets_peers_in_is_missing() {
+    for file in ["keys.toml", "identity.pem", "server-secret"] {
+        let state = state_dir();
+        let mut running = Running::start_piped(state.path(), &ANY);
+        let (path, aside) = (state.path().join(file), state.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        running.signal(Signal::USR2);
+        let stderr = BufReader::new(running.child.stderr.take().unwrap());
+        let refused = tokio::task::spawn_blocking(move || {
+            let mut lines = stderr.lines().map_while(Result::ok);
+            let refused = lines.find(|line| line.contains("not upgraded"));
+            (refused, lines)
+        });
+        let (refused, _stderr) = soon(refused).await.unwrap();
+        let refused = refused.expect("a line");
+        assert!(refused.contains(&*path.to_string_lossy()), "{refused}");
+        assert!(refused.contains("is missing"), "{refused}");
+        // It serves as before, and nothing is put in the place of what is missing.
+        running.peer().await.listen(None).await;
+        assert!(!path.exists());
+        fs::rename(&aside, &path).unwrap();
+        running.signal(Signal::USR2);
+        assert_eq!(running.next_line(), running.first_line);
+        running.peer().await.listen(None).await;
+    }
+}
+
+#[tokio::test]
 async fn program_that_does_not_say_its_version_keeps_the_one_that_runs_from_nothing() {
     let (state, home) = (state_dir(), state_dir());
     let program = home.path().join("p2pdbg-rendezvous");
