@@ -5,6 +5,7 @@ use clap::{
     Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use p2pdbg_proto::spelling::is_near;
 
 /// What is wrong with a command line of `program`, and what to write instead. `None` where help or the version was
 /// asked for, or is shown because there is no command.
@@ -16,22 +17,25 @@ pub fn in_two_lines(error: &Error, program: &str) -> Option<(String, String)> {
         ErrorKind::InvalidValue => of_value(error),
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error);
-            let why = why.map_or(String::new(), |why| format!(": {why}"));
+            let why = why.map_or(String::new(), |why| {
+                format!(": {}", in_words(&why.to_string()))
+            });
             (format!("{}{why}", argument_and_value(error)), None)
         }
         ErrorKind::UnknownArgument => {
             let word = text(error, ContextKind::InvalidArg);
-            let near = near(error, ContextKind::SuggestedArg);
+            let near = near(&word, error, ContextKind::SuggestedArg);
             (format!("{program} has no {word:?}"), near)
         }
         ErrorKind::InvalidSubcommand => {
             let word = text(error, ContextKind::InvalidSubcommand);
-            let near = near(error, ContextKind::SuggestedSubcommand);
+            let near = near(&word, error, ContextKind::SuggestedSubcommand);
             (format!("{word:?} is no command of {program}"), near)
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = texts(error, ContextKind::InvalidArg).join(", ");
-            (format!("{missing} is missing"), usage(error))
+            let usage = usage(error).map(|usage| without_unwritten(&usage, &missing));
+            (format!("{missing} is missing"), usage)
         }
         ErrorKind::MissingSubcommand => {
             let known = texts(error, ContextKind::ValidSubcommand);
@@ -65,13 +69,24 @@ pub fn value_of(word: &str) -> &str {
     }
 }
 
+/// What the standard library says of a text that is no number, as people say it.
+fn in_words(why: &str) -> &str {
+    match why {
+        "invalid digit found in string" => "it is no whole number of digits alone",
+        "cannot parse integer from empty string" => "a number is missing",
+        "number too large to fit in target type" => "the number is too large",
+        _ => why,
+    }
+}
+
 fn of_value(error: &Error) -> (String, Option<String>) {
     let known = texts(error, ContextKind::ValidValue);
-    let near = near(error, ContextKind::SuggestedValue);
+    let refused = text(error, ContextKind::InvalidValue);
+    let near = near(&refused, error, ContextKind::SuggestedValue);
     let near = near.map_or(String::new(), |near| format!("; {near}"));
     let takes = format!("it takes {}{near}", known.join(", "));
     let takes = Some(takes).filter(|_| !known.is_empty());
-    match text(error, ContextKind::InvalidValue).as_str() {
+    match refused.as_str() {
         "" => {
             let argument = text(error, ContextKind::InvalidArg);
             (format!("{argument} has no value"), takes)
@@ -112,9 +127,11 @@ fn argument_and_value(error: &Error) -> String {
     format!("{argument} {:?}", text(error, ContextKind::InvalidValue))
 }
 
-/// The word that is nearly the one that is refused.
-fn near(error: &Error, kind: ContextKind) -> Option<String> {
-    let words = texts(error, kind);
+/// The word that is nearly the one that is refused. What clap finds alike is often alike by chance.
+fn near(refused: &str, error: &Error, kind: ContextKind) -> Option<String> {
+    let name = refused.split('=').next().unwrap_or_default();
+    let mut words = texts(error, kind);
+    words.retain(|word| is_near(name, word));
     (!words.is_empty()).then(|| format!("is {} meant?", words.join(" or ")))
 }
 
@@ -126,6 +143,24 @@ fn usage(error: &Error) -> Option<String> {
     let usage = usage.to_string();
     let line = usage.lines().next()?.trim_start_matches("Usage:").trim();
     Some(format!("write {line}"))
+}
+
+/// The usage without the options that are not missing and that nobody wrote: clap counts those of variables as given.
+fn without_unwritten(usage: &str, missing: &str) -> String {
+    let is_written = |option: &str| {
+        std::env::args_os().any(|word| word.to_string_lossy().split('=').next() == Some(option))
+    };
+    let mut kept = Vec::new();
+    let mut words = usage.split(' ').peekable();
+    while let Some(word) = words.next() {
+        if word.starts_with("--") && word != "--" && !missing.contains(word) && !is_written(word) {
+            // Its value.
+            words.next_if(|next| next.starts_with('<'));
+            continue;
+        }
+        kept.push(word);
+    }
+    kept.join(" ")
 }
 
 fn text(error: &Error, kind: ContextKind) -> String {
@@ -180,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn usage_leaves_out_what_a_variable_gives() {
+        let usage = without_unwritten(
+            "write tool go --state <DIR> --peer <NAME> <WHERE>",
+            "--peer <NAME>",
+        );
+        assert_eq!(usage, "write tool go --peer <NAME> <WHERE>");
+        let usage = without_unwritten("write tool go <WHERE> [-- <COMMAND>...]", "<WHERE>");
+        assert_eq!(usage, "write tool go <WHERE> [-- <COMMAND>...]");
+    }
+
+    #[test]
     fn refused_command_line_is_a_line_of_what_is_wrong_and_one_of_what_to_write() {
         for (line, what, hint) in [
             (&["go"][..], "<WHERE> is missing", "write tool go <WHERE>"),
@@ -209,6 +255,11 @@ mod tests {
                 "tool --help",
             ),
             (
+                &["go", "x", "--times", "10M"],
+                "--times \"10M\": it is no whole number",
+                "tool --help",
+            ),
+            (
                 &["go", "x", "--fast", "--slow"],
                 "--fast does not go with --slow",
                 "one of the two",
@@ -228,6 +279,13 @@ mod tests {
                 "tool has no \"--nothing\"",
                 "tool --help",
             ),
+            // Alike by chance.
+            (
+                &["go", "x", "--list"],
+                "tool has no \"--list\"",
+                "tool --help",
+            ),
+            (&["goat"], "\"goat\" is no command of tool", "tool --help"),
             (&["sty"], "\"sty\" is no command of tool", "is stay meant?"),
             (
                 &["emigrate"],

@@ -28,6 +28,16 @@ pub fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Opt
     best.filter(|_| is_alone).map(|(_, word)| word)
 }
 
+/// Whether `word` may be what was meant by `typed`: the one begins with the other, or few of its letters are wrong. A
+/// likeness of sounds or of single letters, by which `--force` is near to `--sources`, is none.
+pub fn is_near(typed: &str, word: &str) -> bool {
+    let bare = |text: &str| text.trim_start_matches('-').to_lowercase();
+    let (typed, word) = (bare(typed), bare(word));
+    // What two letters begin begins too much.
+    let begins = |long: &str, short: &str| short.len() > 2 && long.starts_with(short);
+    begins(&word, &typed) || begins(&typed, &word) || nearest(&typed, [word.as_str()]).is_some()
+}
+
 /// Whether a program for text makes this of a hyphen.
 pub(crate) fn is_dash(c: char) -> bool {
     matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}')
@@ -70,6 +80,30 @@ mod tests {
             assert_eq!(nearest(typed, words), meant, "{typed}");
         }
         assert_eq!(nearest("cat", ["car", "cap"]), None);
+    }
+
+    #[test]
+    fn word_is_near_by_its_beginning_or_by_few_letters_and_not_by_chance() {
+        for (typed, word) in [
+            ("gdb", "gdbserver"),
+            ("--verbos", "--verbose"),
+            ("connect-to", "connect"),
+            ("LISTEN", "listen"),
+            ("stauts", "status"),
+        ] {
+            assert!(is_near(typed, word), "{typed} {word}");
+        }
+        for (typed, word) in [
+            ("--force", "--sources"),
+            ("--listen", "--stun"),
+            ("--server", "--resume-for"),
+            ("license", "listen"),
+            ("shell", "help"),
+            ("ssh", "push"),
+            ("st", "status"),
+        ] {
+            assert!(!is_near(typed, word), "{typed} {word}");
+        }
     }
 
     #[test]
