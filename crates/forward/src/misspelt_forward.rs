@@ -23,6 +23,7 @@ pub(crate) fn instead_of(text: &str) -> String {
     if let Some(hint) = out_of_place(text) {
         return hint;
     }
+    let text = without_decoration(text);
     if let Ok(port) = parse_port(text) {
         let customary = Preset::ALL
             .iter()
@@ -56,24 +57,84 @@ pub(crate) fn instead_of(text: &str) -> String {
     if is_whole {
         return format!("to forward a port alone, write -L {text}");
     }
-    let meant: Vec<&str> = Preset::meant_by(name)
-        .iter()
-        .map(|preset| preset.name())
-        .collect();
-    if !meant.is_empty() {
-        return format!(
-            "write {}; p2pdbg listen --help lists all of them",
-            meant.join(" or ")
-        );
+    by_name(name)
+        .or_else(|| by_address(text))
+        .unwrap_or_else(all_presets)
+}
+
+/// A text without what makes a URL of an address, or says what protocol a port is of: `tcp://`, `/tcp`, a colon before
+/// a port alone.
+fn without_decoration(text: &str) -> &str {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let bare = text.strip_prefix("tcp:").unwrap_or(text);
+    let bare = bare.strip_suffix("/tcp").unwrap_or(bare);
+    let bare = bare.trim_end_matches('/');
+    let port = bare.trim_matches(':');
+    if parse_port(port).is_ok() { port } else { bare }
+}
+
+/// The presets that a program, a language or an IDE calls for by `name`, if p2pdbg knows it.
+fn by_name(name: &str) -> Option<String> {
+    let name = name.to_lowercase();
+    if WITHOUT_PRESET.contains(&name.as_str()) {
+        return Some("there is no preset for it; forward the port on which it listens, as in -L 4711:localhost:4711".to_owned());
     }
-    if WITHOUT_PRESET.contains(&name.to_lowercase().as_str()) {
-        return "there is no preset for it; forward the port on which it listens, as in -L 4711:localhost:4711".to_owned();
+    if ["all", "any", "*", "every"].contains(&name.as_str()) {
+        return Some("name each debugger by itself, as in debugpy node:9230".to_owned());
     }
+    let runs_on = RUNS_ON.iter().find(|(what, _)| *what == name);
+    let name = runs_on.map_or(name, |(_, on)| (*on).to_owned());
+    // "python3.11" is Python, and "php-fpm" PHP.
+    let without_version = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let first = name.split(['-', '_']).next().unwrap_or_default();
+    let mut tries = [name.as_str(), without_version, first].into_iter();
+    let meant =
+        tries.find_map(|name| Some(Preset::meant_by(name)).filter(|meant| !meant.is_empty()))?;
+    let meant: Vec<&str> = meant.iter().map(|preset| preset.name()).collect();
+    Some(format!(
+        "write {}; p2pdbg listen --help lists all of them",
+        meant.join(" or ")
+    ))
+}
+
+/// What to write in place of an address, or of several ports.
+fn by_address(text: &str) -> Option<String> {
     if let Ok(target) = text.parse::<HostPort>() {
         let port = target.port;
-        return format!("to reach {target} from the debuggee's host, write -L {port}:{target}");
+        return Some(match is_any_address(&target.host.to_string()) {
+            true => format!(
+                "to open port {port} on every address here, write -L '*:{port}:localhost:{port}'"
+            ),
+            false => {
+                format!("to reach {target} from the debuggee's host, write -L {port}:{target}")
+            }
+        });
     }
-    all_presets()
+    let ports: Vec<&str> = text.split([',', ';', '-', '=', ' ']).collect();
+    if ports.len() > 1 && ports.iter().all(|port| parse_port(port).is_ok()) {
+        return Some(match text.contains('=') {
+            true => format!(
+                "to forward a port alone, write -L {}:localhost:{}",
+                ports[0], ports[1]
+            ),
+            false => {
+                let (first, last) = (ports[0], ports[ports.len() - 1]);
+                format!(
+                    "name each port by itself, as in -L {first}:localhost:{first} -L {last}:localhost:{last}"
+                )
+            }
+        });
+    }
+    let bare = text.trim_matches(['[', ']']);
+    (bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok()).then(|| {
+        "an address alone opens nothing: name the debugger, as in debugpy:5678, or -L 5678:localhost:5678".to_owned()
+    })
+}
+
+/// Whether that is every address of a host, at which nothing can be dialled.
+fn is_any_address(host: &str) -> bool {
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    ip.is_ok_and(|ip| ip.is_unspecified())
 }
 
 /// What to say of a word that stands where only forwards do.
@@ -140,8 +201,24 @@ fn names_preset(text: &str) -> bool {
     (name == "auto" || name.parse::<Preset>().is_ok()) && parse_port(port).is_ok()
 }
 
+/// What programs run on that are called by other names.
+const RUNS_ON: [(&str, &str); 12] = [
+    ("tomcat", "java"),
+    ("spring", "java"),
+    ("springboot", "java"),
+    ("maven", "java"),
+    ("gradle", "java"),
+    ("android", "java"),
+    ("groovy", "java"),
+    ("clojure", "java"),
+    ("electron", "node"),
+    ("nextjs", "node"),
+    ("npm", "node"),
+    ("v8", "node"),
+];
+
 /// Debuggers and languages of which no preset is, though their port can be forwarded.
-const WITHOUT_PRESET: [&str; 10] = [
+const WITHOUT_PRESET: [&str; 30] = [
     "dotnet",
     ".net",
     "csharp",
@@ -152,6 +229,26 @@ const WITHOUT_PRESET: [&str; 10] = [
     "dart",
     "lua",
     "elixir",
+    "mono",
+    "rider",
+    "unity",
+    "godot",
+    "bun",
+    "firefox",
+    "byebug",
+    "pry",
+    "ruby-debug-ide",
+    "rdebug-ide",
+    "remote-pdb",
+    "remote_pdb",
+    "rpdb",
+    "mysql",
+    "postgres",
+    "redis",
+    "mongodb",
+    "http",
+    "https",
+    "web",
 ];
 
 /// What `-L` or `-R` (`option`) is to be given in place of `spec`, which has too few parts.
@@ -255,6 +352,65 @@ mod tests {
         assert!(hint("ipdb").starts_with("write debugpy;"));
         assert!(hint("dotnet").contains("there is no preset for it"));
         assert!(hint("vsdbg:4711").contains("there is no preset for it"));
+    }
+
+    #[test]
+    fn name_of_a_tool_or_a_version_leads_to_the_preset_that_suits_it() {
+        for (text, preset) in [
+            ("python3.11", "debugpy"),
+            ("debugpy-listen", "debugpy"),
+            ("delve-dap", "delve"),
+            ("php-fpm", "xdebug"),
+            ("xdebug-listen", "xdebug"),
+            ("ruby-debug", "rdbg"),
+            ("qemu", "gdbserver"),
+            ("openocd:3333", "gdbserver"),
+            ("electron", "node"),
+            ("ts-node", "node"),
+            ("tomcat", "jdwp"),
+            ("lldb-dap", "lldb"),
+        ] {
+            assert!(
+                hint(text).starts_with(&format!("write {preset};")),
+                "{text}: {}",
+                hint(text)
+            );
+        }
+        // Nothing like xdebug but in four of its letters.
+        for other in ["byebug", "pry", "rider", "redis", "bun"] {
+            assert!(hint(other).contains("there is no preset for it"), "{other}");
+        }
+        assert!(hint("all").contains("name each debugger by itself"));
+    }
+
+    #[test]
+    fn port_that_is_written_as_other_programs_do_is_read_all_the_same() {
+        for port in [":9229", "9229:", "9229/tcp", "tcp:9229", "tcp://9229"] {
+            assert!(
+                hint(port).contains("-L 9229:localhost:9229"),
+                "{port}: {}",
+                hint(port)
+            );
+        }
+        for url in ["tcp://db:5432", "http://db:5432/"] {
+            assert!(
+                hint(url).ends_with("write -L 5432:db:5432"),
+                "{url}: {}",
+                hint(url)
+            );
+        }
+        assert!(hint("0.0.0.0:5678").ends_with("write -L '*:5678:localhost:5678'"));
+        assert!(hint("[::]:5678").ends_with("write -L '*:5678:localhost:5678'"));
+        assert!(hint("5678=5679").ends_with("write -L 5678:localhost:5679"));
+        for several in ["5678,5680", "5678-5680"] {
+            assert!(hint(several).ends_with("as in -L 5678:localhost:5678 -L 5680:localhost:5680"));
+        }
+        for alone in ["localhost", "127.0.0.1", "::1"] {
+            assert!(
+                hint(alone).contains("an address alone opens nothing"),
+                "{alone}"
+            );
+        }
     }
 
     #[test]

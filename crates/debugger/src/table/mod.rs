@@ -86,7 +86,7 @@ const DEBUGPY: Debugger = Debugger {
     name: "debugpy",
     also_called: &[
         "python", "python3", "py", "vscode", "code", "pycharm", "pdb", "ipdb", "django", "flask",
-        "dap",
+        "fastapi", "uvicorn", "gunicorn", "celery", "pytest", "jupyter", "dap",
     ],
     direction: ToDebuggee,
     port: 5678,
@@ -177,7 +177,8 @@ const PTVSD: Debugger = Debugger {
 const GDBSERVER: Debugger = Debugger {
     name: "gdbserver",
     also_called: &[
-        "gdb", "c", "cpp", "c++", "cppdbg", "cppvsdbg", "rust", "clion",
+        "gdb", "c", "cpp", "c++", "cppdbg", "cppvsdbg", "rust", "clion", "cuda-gdb", "qemu",
+        "openocd", "jlink", "rr", "valgrind", "vgdb",
     ],
     direction: ToDebuggee,
     port: 1234,
@@ -430,7 +431,7 @@ const NODE: Debugger = Debugger {
 
 const RDBG: Debugger = Debugger {
     name: "rdbg",
-    also_called: &["ruby", "rails", "debug"],
+    also_called: &["ruby", "rails", "rubymine", "debug"],
     direction: ToDebuggee,
     port: 12345,
     start: "rdbg --open --host 127.0.0.1 --port PORT app.rb",
@@ -563,7 +564,7 @@ const JDWP_LISTEN: Debugger = Debugger {
 
 const XDEBUG: Debugger = Debugger {
     name: "xdebug",
-    also_called: &["php", "phpstorm", "dbgp"],
+    also_called: &["php", "phpstorm", "dbgp", "laravel", "symfony"],
     direction: ToIde,
     port: 9003,
     start: "php -d xdebug.mode=debug -d xdebug.start_with_request=yes -d xdebug.client_host=127.0.0.1 -d xdebug.client_port=PORT app.php",
