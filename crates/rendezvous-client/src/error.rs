@@ -33,7 +33,10 @@ pub enum LinkError {
         authority: String,
     },
     /// The certificate is not the pinned one, or no root that the system trusts vouches for it.
-    #[error("the rendezvous {authority} does not show the certificate that was expected: {why}")]
+    #[error(
+        "the rendezvous {authority} does not show the certificate that was expected: {}",
+        in_words(why)
+    )]
     Identity {
         /// Host and port of the rendezvous, as the URL has them.
         authority: String,
@@ -94,6 +97,18 @@ pub enum LinkError {
     /// This host's fault: it has no socket left, say.
     #[error("cannot open a connection to the rendezvous: {0}")]
     Local(String),
+}
+
+/// What TLS says of a certificate, in words that say what it means.
+fn in_words(why: &str) -> &str {
+    let fault = why.trim_start_matches("invalid peer certificate: ");
+    match fault {
+        "UnknownIssuer" => "no authority that this host knows has signed it",
+        "ApplicationVerificationFailure" => "it has another fingerprint",
+        "BadSignature" => "its signature is wrong",
+        "Revoked" => "its authority has revoked it",
+        _ => fault,
+    }
 }
 
 impl LinkError {
