@@ -152,6 +152,7 @@ pub fn resolve_listen(
         forwards.push(ForwardSpec::default());
     }
     refuse_duplicates(&forwards)?;
+    refuse_circles(&forwards)?;
     let mut session = resolve_session(args.session, config)?;
     session.policy = SessionPolicy {
         absent: args.absent,
@@ -256,6 +257,33 @@ fn parse_configured(text: &str) -> Result<ForwardSpec, NotAForward> {
         }
     }
     text.parse()
+}
+
+/// Two forwards, each of which dials the port that the other one opens, would pass a connection round without end.
+fn refuse_circles(forwards: &[ForwardSpec]) -> Result<(), Failure> {
+    let fixed = || {
+        forwards.iter().filter_map(|spec| match spec {
+            ForwardSpec::Fixed(forward) => Some(forward),
+            // It takes the direction in which somebody listens.
+            ForwardSpec::Auto { .. } => None,
+        })
+    };
+    let leads_to = |one: &Forward, other: &Forward| {
+        let port = one.target.port;
+        port != 0 && one.target.is_loopback() && other.bind.port == port && other.socket.is_none()
+    };
+    for one in fixed().filter(|one| one.direction == Direction::ToDebuggee) {
+        let mut others = fixed().filter(|other| other.direction == Direction::ToIde);
+        if others.any(|other| leads_to(one, other) && leads_to(other, one)) {
+            let port = one.target.port;
+            let message =
+                format!("two forwards lead to each other, over port {port} of the debuggee");
+            return Err(Failure::new(ErrorCode::ForwardMalformed, message).hint(
+                "give one of them another port, as in debugpy-connect:5679; auto takes whichever direction fits",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Two forwards cannot open one port.

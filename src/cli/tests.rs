@@ -211,9 +211,34 @@ fn two_forwards_do_not_open_one_port() {
     let twice = "two forwards would open port 5678 beside the IDE";
     assert_eq!(fault(&["debugpy", "ptvsd"]), twice);
     assert_eq!(fault(&["auto", "-L", "5678:localhost:1"]), twice);
-    assert!(listen(&["debugpy", "pydevd"], configured()).is_ok());
+    assert!(listen(&["debugpy", "pydevd:5679"], configured()).is_ok());
     let any = ["-L", "0:localhost:1", "-L", "0:localhost:2"];
     assert!(listen(&any, configured()).is_ok());
+}
+
+#[test]
+fn two_forwards_do_not_lead_to_each_other() {
+    for circle in [
+        &["debugpy", "debugpy-connect"][..],
+        &["pydevd", "debugpy"],
+        &["jdwp", "jdwp-listen"],
+        &["-L", "8000:localhost:9000", "-R", "9000:127.0.0.1:8000"],
+    ] {
+        let fault = listen(circle, configured()).unwrap_err();
+        assert!(
+            fault.message.contains("lead to each other"),
+            "{circle:?}: {}",
+            fault.message
+        );
+    }
+    for open in [
+        &["debugpy", "debugpy-connect:5679"][..],
+        &["-L", "8000:localhost:9000", "-R", "9000:localhost:8001"],
+        &["-L", "8000:db:9000", "-R", "9000:localhost:8000"],
+        &["auto", "pydevd"],
+    ] {
+        assert!(listen(open, configured()).is_ok(), "{open:?}");
+    }
 }
 
 #[test]
