@@ -132,9 +132,14 @@ mod here {
             None => program.command.contains(meant),
         };
         let found: Vec<&Program> = programs.iter().filter(is_meant).collect();
-        match found[..] {
-            [program] => Ok(program),
-            [] => {
+        // What started it (timeout, sudo, a shell) has its words too, and no debugger of its own.
+        let of_their_own = found
+            .iter()
+            .copied()
+            .filter(|one| one.tool != Tool::Gdbserver);
+        match (&found[..], &of_their_own.collect::<Vec<_>>()[..]) {
+            ([program], _) | (_, [program]) => Ok(program),
+            ([], _) => {
                 let message = format!("no program of connect's user at the debuggee is {meant:?}");
                 Err(Failure::new(ErrorCode::Usage, message).hint("p2pdbg attach lists them"))
             }
@@ -270,6 +275,15 @@ mod here {
             assert!(choose(&programs, "8").is_err());
             let several = choose(&programs, "python").unwrap_err();
             assert!(several.message.contains("worker.py 7"), "{several:?}");
+        }
+
+        #[test]
+        fn program_is_found_beside_what_started_it() {
+            let mut started_by = program(6, "timeout 60 python app.py");
+            started_by.tool = Tool::Gdbserver;
+            let programs = [started_by, program(7, "python app.py")];
+            assert_eq!(choose(&programs, "app.py").unwrap().pid, 7);
+            assert_eq!(choose(&programs, "timeout").unwrap().pid, 6);
         }
 
         #[test]
