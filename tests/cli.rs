@@ -349,6 +349,160 @@ fn what_is_pasted_or_typed_in_haste_is_told_what_to_write() {
 }
 
 #[test]
+fn option_of_another_program_is_told_what_p2pdbg_has_in_its_place() {
+    let code = "482913-orbit-lemon-tiger";
+    for (line, told) in [
+        (&["listen", "--listen", "5678"][..], "listen debugpy:5678"),
+        (&["listen", "--server", "192.0.2.1"], "--rendezvous URL"),
+        (
+            &["connect", code, "--key", "x"],
+            "part of the rendezvous' URL",
+        ),
+        (&["listen", "--relay"], "--path relay"),
+        (
+            &["listen", "--bind", "0.0.0.0"],
+            "-L '*:5678:localhost:5678'",
+        ),
+        (&["listen", "-J", "jump"], "an option of ssh"),
+        (&["listen", "--daemon"], "stays in the foreground"),
+        (&["connect", code, "--force"], "p2pdbg connect --help"),
+        (
+            &["connect", code, "--cmd", "python app.py"],
+            "stands behind --",
+        ),
+        (
+            &["connect", code, "--debugger", "debugpy"],
+            "given to p2pdbg listen",
+        ),
+        (&["listen", "--log-level", "debug"], "-v tells more"),
+        (&["status", "-w"], "p2pdbg status --watch"),
+        (&["push", "--dry-run"], "p2pdbg sources"),
+        (&["attach", "--list"], "p2pdbg attach alone"),
+        (
+            &["pipe", "-p", "22", "localhost"],
+            "p2pdbg pipe localhost:1234",
+        ),
+        (&["setup", "--password", "x"], "part of the rendezvous' URL"),
+        (&["unit", "--peer", "x", "--user"], "a unit for your user"),
+    ] {
+        let text = usage_error(line);
+        assert!(
+            text.contains(told) && !text.contains("orbit"),
+            "{line:?}: {text}"
+        );
+        assert!(
+            !text.contains("sources meant") && text.lines().count() == 2,
+            "{line:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn command_that_is_written_otherwise_is_told_how_it_is_written() {
+    for (line, told) in [
+        (&["LISTEN"][..], "write p2pdbg listen"),
+        (&["listen debugpy"], "leave out the quotes around listen"),
+        (&["--listen"], "write p2pdbg listen"),
+        (
+            &["--connect", "482913-orbit-lemon-tiger"],
+            "write p2pdbg connect",
+        ),
+        (&["-L", "5678:localhost:5678"], "a command comes first"),
+        (&["forget", "laptop"], "known_peers.toml"),
+        (&["delete"], "known_peers.toml"),
+        (&["ping"], "p2pdbg doctor"),
+        (&["ssh", "web-1"], "ProxyCommand"),
+        (&["license"], "p2pdbg --help"),
+        (&["pipe", "1234"], "p2pdbg pipe localhost:1234"),
+        (&["pipe", "gdbserver"], "p2pdbg pipe localhost:1234"),
+        (&["forward", "localhost:9230"], "p2pdbg forward node:9230"),
+        (
+            &["ide", "vscode", "--dir", "nosuch"],
+            "there is no such directory",
+        ),
+        (
+            &["ide", "vscode", "--dir", "/dev/null"],
+            "it is no directory",
+        ),
+        (&["man", "lisetn"], "is listen meant?"),
+        (&["man", "p2pdbg-rendezvous"], "p2pdbg-rendezvous man"),
+        (
+            &["setup", "482913-orbit-lemon-tiger"],
+            "p2pdbg connect CODE",
+        ),
+    ] {
+        let text = usage_error(line);
+        assert!(
+            text.contains(told) && !text.contains("orbit"),
+            "{line:?}: {text}"
+        );
+        assert_eq!(text.lines().count(), 2, "{line:?}: {text}");
+    }
+    // Nothing was made for a word that was mistyped.
+    assert!(!std::path::Path::new("lisetn").exists());
+    let missing = usage_error(&["setup"]);
+    assert!(missing.contains("no URL was given"), "{missing}");
+}
+
+#[test]
+fn what_stands_where_the_code_or_the_program_does_is_told_what_it_is() {
+    let code = "672655-giraffe-disorder-motion";
+    let home = tempfile::tempdir().unwrap();
+    let script = home.path().join("crlf.sh");
+    std::fs::write(&script, "#!/usr/bin/env python3\r\n").unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for (line, status, told) in [
+        (&["connect", "192.0.2.7"][..], 2, "by the code alone"),
+        (&["connect", "me@laptop"], 2, "by the code alone"),
+        (&["connect", "laptop:5678"], 2, "by the code alone"),
+        (&["connect", code, code], 2, "two codes stand there"),
+        (
+            &["connect", code, "--sources", "nosuch"],
+            2,
+            "there is no such directory",
+        ),
+        (&["connect", code, "--", "cd", "/srv"], 127, "-- sh -c 'cd"),
+        (
+            &["connect", code, "--", "DEBUG=1", "python"],
+            127,
+            "-- env NAME=VALUE",
+        ),
+        (
+            &["connect", code, "--", "~/run.sh"],
+            127,
+            "write the whole path",
+        ),
+        #[cfg(unix)]
+        (
+            &["connect", code, "--", "./crlf.sh"],
+            127,
+            "lines end as on Windows",
+        ),
+    ] {
+        let output = p2pdbg(home.path())
+            .current_dir(home.path())
+            .env("P2PDBG_RENDEZVOUS", "p2pdbg://192.0.2.1")
+            .args(line)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(status), "{line:?}: {output:?}");
+        let text = stderr(&output);
+        assert!(
+            text.contains(told) && !text.contains("giraffe"),
+            "{line:?}: {text}"
+        );
+        assert!(
+            text.lines().count() == 2 && !text.contains("os error"),
+            "{line:?}: {text}"
+        );
+    }
+}
+
+#[test]
 fn refused_command_line_is_told_in_one_line_with_one_of_what_to_write() {
     for (line, what, to_write) in [
         (

@@ -261,6 +261,13 @@ fn instead_of(words: &[String], meeting: &str) -> Failure {
     if words.iter().all(is_forward) {
         return forwards_at_the_wrong_end("ports");
     }
+    if words.iter().all(|word| word.parse::<Code>().is_ok())
+        || words.join(" ").parse::<Code>().is_ok()
+    {
+        let message = "two codes stand there";
+        return Failure::new(ErrorCode::Usage, message)
+            .hint("give the one that p2pdbg listen printed last, once");
+    }
     // Neither the code nor what may hold a password is repeated.
     if words.iter().any(|word| holds_url(word)) {
         let message = "the rendezvous' URL is no part of the code";
@@ -357,7 +364,19 @@ fn code_malformed(fault: &<Code as FromStr>::Err, typed: &str) -> Failure {
         _ if completion::known_peers().iter().any(|name| name.as_str() == typed) => {
             format!("to connect to a known peer, write --peer {typed}")
         }
+        _ if is_address(typed) => {
+            "p2pdbg finds the other host by the code alone: copy the one that p2pdbg listen printed beside the IDE"
+                .to_owned()
+        }
         _ => "copy the code that p2pdbg listen printed beside the IDE".to_owned(),
     };
     Failure::new(ErrorCode::CodeMalformed, fault.to_string()).hint(hint)
+}
+
+/// Whether that says where a host is, as ssh takes it.
+fn is_address(typed: &str) -> bool {
+    let host = typed.rsplit('@').next().unwrap_or(typed);
+    typed.contains('@')
+        || host.parse::<std::net::IpAddr>().is_ok()
+        || !host.starts_with('/') && host.parse::<HostPort>().is_ok()
 }

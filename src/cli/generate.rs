@@ -1,6 +1,7 @@
 //! Completion scripts and manual pages, made from the definitions in [`args`](super::args).
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Write},
     iter,
@@ -10,6 +11,7 @@ use std::{
 use clap::{Command, CommandFactory};
 use clap_complete::{CompleteEnv, Shell, env::Shells};
 use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_proto::spelling::nearest;
 
 use super::args::Cli;
 use crate::stdout::print;
@@ -53,7 +55,16 @@ pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     // Gives the subcommands their full names.
     root.build();
     let named = dir.filter(|dir| !dir.is_dir());
-    let named = named.and_then(|dir| root.find_subcommand(dir));
+    let named = named.map(|name| (name, root.find_subcommand(without_program(name))));
+    let is_new_word = |name: &Path| name.components().count() == 1 && !has_separator(name);
+    let named = match named {
+        // A word that was mistyped makes no directory.
+        Some((name, None)) if is_new_word(name) && without_program(name) != "p2pdbg" => {
+            return Err(no_such_page(&root, name));
+        }
+        Some((name, None)) if without_program(name) == "p2pdbg" => Some(&root),
+        named => named.and_then(|(_, command)| command),
+    };
     let dir = match (dir, named) {
         (Some(dir), None) => dir,
         (_, named) => {
@@ -72,6 +83,37 @@ pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     };
     let what = format!("write manual pages to {}", dir.display());
     write().map_err(|error| failure(&what, &error))
+}
+
+/// A command's name without the program's before it, as in the name of its page.
+fn without_program(name: &Path) -> &OsStr {
+    let name = name.as_os_str();
+    let text = name.to_str().and_then(|name| name.strip_prefix("p2pdbg-"));
+    text.map_or(name, OsStr::new)
+}
+
+/// Whether a path is written as one, and not as a word alone.
+fn has_separator(path: &Path) -> bool {
+    let written = path.as_os_str().to_string_lossy();
+    written.contains(std::path::is_separator) || written == "."
+}
+
+fn no_such_page(root: &Command, name: &Path) -> Failure {
+    let word = name.to_string_lossy();
+    let hint = match word.as_ref() {
+        "p2pdbg-rendezvous" | "rendezvous" => "p2pdbg-rendezvous man prints its page".to_owned(),
+        _ => {
+            let commands = root.get_subcommands().map(Command::get_name);
+            let near =
+                nearest(&word, commands).map_or(String::new(), |near| format!("is {near} meant? "));
+            format!(
+                "{near}A directory that is to be made is written ./{}",
+                word.escape_debug()
+            )
+        }
+    };
+    let message = format!("there is no command {word:?}, nor a directory");
+    Failure::new(ErrorCode::Usage, message).hint(hint)
 }
 
 /// The file name of a command's manual page, and the page.

@@ -40,7 +40,7 @@ pub struct IdeArgs {
     /// Where p2pdbg listen keeps its state [default: p2pdbg in the user's state directory]
     #[arg(
         long,
-        value_name = "STATE",
+        value_name = "DIR",
         value_hint = ValueHint::DirPath,
         env = "P2PDBG_STATE",
         hide_env_values = true

@@ -196,8 +196,23 @@ pub(super) fn existing(option: &str, directory: &Path) -> Result<PathBuf, Failur
         true => Ok(found),
         false => Err(std::io::ErrorKind::NotADirectory.into()),
     });
-    found
-        .map_err(|error| Failure::new(ErrorCode::Usage, format!("{option} {directory:?}: {error}")))
+    found.map_err(|error| not_there(option, &directory, &error))
+}
+
+/// What is said of a directory that cannot be used.
+pub(crate) fn not_there(option: &str, directory: &Path, error: &std::io::Error) -> Failure {
+    let (why, hint) = match error.kind() {
+        std::io::ErrorKind::NotFound => (
+            "there is no such directory".to_owned(),
+            "make it, or name one that is there",
+        ),
+        std::io::ErrorKind::NotADirectory => (
+            "it is no directory".to_owned(),
+            "name the directory in which the files are",
+        ),
+        _ => (error.to_string(), "name a directory that you may read"),
+    };
+    Failure::new(ErrorCode::Usage, format!("{option} {directory:?}: {why}")).hint(hint)
 }
 
 /// The state directory that is asked for on the command line, in a variable or in the file.

@@ -9,11 +9,16 @@ use clap::{
 use p2pdbg_base::{ErrorCode, Failure, in_two_lines, value_of};
 use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
-use p2pdbg_proto::{code::Code, control::Role, spelling::option_of_dashes};
+use p2pdbg_proto::{
+    code::Code,
+    control::Role,
+    spelling::{is_near, option_of_dashes},
+};
 
 use super::{
     args::Cli,
     connect::{has_value, instead_of_words, refuse_more_than_a_code},
+    foreign_options::instead_of_option,
     values::{holds_url, is_called},
 };
 
@@ -218,69 +223,41 @@ fn option(command: &str, refused: &str, rest: &[String], near: Option<&str>) -> 
         return Some(usage(message).hint(format!("p2pdbg {command} --help says what it takes")));
     }
     let hint = instead_of_option(command, name)
+        .map(str::to_owned)
         .or_else(|| elsewhere(command, name))
-        .or_else(|| near.map(|near| format!("is {near} meant?")))
+        .or_else(|| {
+            near.filter(|near| is_near(name, near))
+                .map(|near| format!("is {near} meant?"))
+        })
         .unwrap_or_else(|| format!("p2pdbg {command} --help lists those that it has"));
     Some(usage(format!("{command} has no option {name}")).hint(hint))
 }
 
-/// What to write in place of an option that other programs have, or that was meant for something else.
-fn instead_of_option(command: &str, name: &str) -> Option<String> {
-    let is_port = ["--port", "-p", "-P"].contains(&name);
-    let is_code = ["--code", "-c"].contains(&name);
-    Some(match command {
-        "listen" if is_port => {
-            "say what listens at the port, as in debugpy:5678, or forward it alone: -L 5678:localhost:5678"
-                .to_owned()
-        }
-        "connect" if is_port => {
-            "the ports are those of p2pdbg listen beside the IDE, as in p2pdbg listen debugpy:5679".to_owned()
-        }
-        "connect" if is_code => "the code stands alone: p2pdbg connect CODE".to_owned(),
-        "listen" if is_code => {
-            "p2pdbg listen makes the code, which is for p2pdbg connect on the debuggee's host".to_owned()
-        }
-        "attach" if is_port || name == "--pid" => {
-            "the process id stands alone, as in p2pdbg attach 4242".to_owned()
-        }
-        "connect" if SSH.contains(&name) || name == "-D" => {
-            "that is an option of ssh: what is forwarded is given to p2pdbg listen, beside the IDE, as -L or -R"
-                .to_owned()
-        }
-        "setup" if ["--rendezvous", "--url"].contains(&name) => {
-            "the URL stands alone: p2pdbg setup, which asks for it, or p2pdbg setup URL".to_owned()
-        }
-        "listen" if SSH.contains(&name) => {
-            "that is an option of ssh: p2pdbg listen runs no shell, and stays until ^C; -L and -R are as in ssh"
-                .to_owned()
-        }
-        "listen" if name == "-D" => {
-            "p2pdbg has no SOCKS: forward each port, as in -L 8000:localhost:8000".to_owned()
-        }
-        "connect" if name == "--listen" || name == "--forward" => {
-            "what is forwarded is given to p2pdbg listen, beside the IDE".to_owned()
-        }
-        "push" | "sources" if name == "--all" => {
-            format!("p2pdbg {command} alone takes all the files that differ")
-        }
-        _ => return None,
-    })
-}
-
-/// Options of ssh by which a forward alone is asked for.
-const SSH: [&str; 8] = ["-N", "-f", "-n", "-T", "-t", "-g", "-A", "-C"];
-
 /// What to write in place of an option that stands before the command.
 fn before_the_command(option: &str, rest: &[String]) -> Option<Failure> {
     let cli = Cli::command();
-    let command = rest
-        .iter()
-        .find(|word| cli.find_subcommand(word).is_some())?;
+    let found = rest.iter().find(|word| cli.find_subcommand(word).is_some());
+    let Some(command) = found else {
+        return without_a_command(option);
+    };
     let option = option.split('=').next().unwrap_or(option);
     Some(
         usage(format!("{option} stands before the command"))
             .hint(format!("write it behind: p2pdbg {command} {option}")),
     )
+}
+
+/// What to write in place of an option where there is no command at all.
+fn without_a_command(option: &str) -> Option<Failure> {
+    let name = option.split('=').next().unwrap_or(option);
+    written_otherwise(name).or_else(|| {
+        let of_a_command = ["-L", "-R", "-N", "-c", "-l", "-p", "--port", "--code", "--peer"];
+        of_a_command.contains(&name).then(|| {
+            usage(format!("{name} stands where the command does")).hint(
+                "a command comes first: p2pdbg listen beside the IDE, p2pdbg connect CODE on the debuggee's host",
+            )
+        })
+    })
 }
 
 /// The option in front of a negative number, which clap takes for an option of its own.
@@ -367,7 +344,7 @@ fn instead_of_command(word: &str, words: &[String]) -> Option<Failure> {
         let message = "a code stands behind connect".to_owned();
         return Some(usage(message).hint("run p2pdbg connect CODE on the debuggee's host"));
     }
-    if let Some(meant) = typed_as_dash(word) {
+    if let Some(meant) = typed_as_dash(word).or_else(|| written_otherwise(word)) {
         return Some(meant);
     }
     let hint = match word {
@@ -402,6 +379,22 @@ fn instead_of_command(word: &str, words: &[String]) -> Option<Failure> {
     Some(usage(format!("{word:?} is no command")).hint(hint))
 }
 
+/// What to write in place of a command in capitals, with what is behind it in one pair of quotes, or with hyphens.
+fn written_otherwise(word: &str) -> Option<Failure> {
+    let cli = Cli::command();
+    let (first, rest) = word.split_once(' ').unwrap_or((word, ""));
+    let name = first.trim_start_matches('-').to_lowercase();
+    let command = cli.find_subcommand(&name)?.get_name();
+    let hint = match rest {
+        // What is behind it may hold a code.
+        _ if !rest.is_empty() => {
+            format!("leave out the quotes around {command} and what is behind it")
+        }
+        _ => format!("write p2pdbg {command}"),
+    };
+    Some(usage(format!("{first:?} is no command")).hint(hint))
+}
+
 /// How a program is run.
 const RUN: &str = "to run a program under a debugger: p2pdbg connect CODE -- python app.py";
 
@@ -416,7 +409,22 @@ fn what_does_that(word: &str) -> Option<&'static str> {
             "the public host runs a program of its own: p2pdbg-rendezvous"
         }
         "version" => "p2pdbg --version",
-        "peers" | "ps" | "list" | "ls" | "sessions" => "p2pdbg status shows what runs",
+        "peers" | "ps" | "list" | "ls" | "sessions" | "show" | "info" => {
+            "p2pdbg status shows what runs"
+        }
+        "check" | "test" | "ping" | "diag" | "diagnose" | "diagnostics" | "verify" | "netcheck" => {
+            "p2pdbg doctor examines this host's network"
+        }
+        "forget" | "remove" | "rm" | "delete" | "unpair" | "reset" | "clean" | "purge" => {
+            "take its entry out of known_peers.toml, in the state directory (~/.local/state/p2pdbg, or --state DIR)"
+        }
+        "pair" | "trust" => {
+            "the first code makes two hosts known to each other: p2pdbg listen here, p2pdbg connect CODE there"
+        }
+        "ssh" | "shell" | "sh" | "bash" => {
+            "p2pdbg runs no shell there; ssh takes p2pdbg pipe localhost:22 as its ProxyCommand"
+        }
+        "daemon" | "service" | "systemd" => "p2pdbg unit prints a systemd unit for connect",
         "log" | "logs" => "p2pdbg listen -v and p2pdbg connect -v tell more while they run",
         "tunnel" | "share" | "expose" | "host" | "open" | "up" | "wait" => {
             "p2pdbg listen, beside the IDE, opens the ports and shows a code"

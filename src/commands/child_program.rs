@@ -169,6 +169,9 @@ fn not_started(command: &Command, error: &io::Error) -> Failure {
             "chmod +x lets it run; a script of Python is run by -- python FILE".to_owned()
         }
         io::ErrorKind::NotFound if error.get_ref().is_none() => instead_of_missing(&program),
+        _ if error.to_string().contains("\\r\"") => {
+            format!("its lines end as on Windows: sed -i 's/\\r$//' {program} takes that away")
+        }
         _ => BEHIND_THE_DASHES.to_owned(),
     };
     Failure::new(code, format!("cannot start {program:?}: {why}")).hint(hint)
@@ -187,11 +190,35 @@ fn instead_of_missing(program: &str) -> String {
         let run = if is_python { "python " } else { "./" };
         return format!("it is a file of this directory: write -- {run}{program}");
     }
+    let name = program.split(' ').next().unwrap_or_default();
+    if SHELLS_OWN.contains(&name) {
+        return format!(
+            "{name} is a word of the shell: write -- sh -c '{name} … && exec python app.py'"
+        );
+    }
+    if program.starts_with('~') {
+        return "the quotes, or the place behind another word, keep the shell from replacing ~: write the whole path"
+            .to_owned();
+    }
+    let is_assignment = |(variable, _): (&str, &str)| {
+        !variable.is_empty()
+            && variable
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if program.split_once('=').is_some_and(is_assignment) {
+        return "a variable is set by env: write -- env NAME=VALUE python app.py".to_owned();
+    }
     match program.contains(' ') {
         true => format!("{BEHIND_THE_DASHES}: leave out the quotes around both"),
         false => BEHIND_THE_DASHES.to_owned(),
     }
 }
+
+/// Words that a shell knows by itself, so that no file is called so.
+const SHELLS_OWN: [&str; 10] = [
+    "cd", "source", ".", "export", "alias", "set", "unset", "exec", "ulimit", "eval",
+];
 
 fn lost(error: io::Error) -> Failure {
     Failure::new(

@@ -11,17 +11,24 @@ use crate::cli::args::ForwardPortArgs;
 /// If that is no debugger with which a port here leads to the debuggee, if there is no session, or the other end
 /// refuses.
 pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
-    use p2pdbg_base::ErrorCode;
+    use p2pdbg_base::{ErrorCode, HostPort};
     use p2pdbg_forward::{Direction, Forward, ForwardSpec};
 
     use super::pipe::session;
     use crate::{cli::forward_malformed, stdout};
 
-    let malformed = |fault| match args.forward.parse::<u16>() {
+    let malformed = |fault| {
+        match args.forward.parse::<u16>() {
         Ok(port) => forward_malformed(fault).hint(format!(
             "name the debugger that listens there, as in p2pdbg forward node:{port}"
         )),
+        // It has no -L, of which the hint may speak.
+        Err(_) if args.forward.parse::<HostPort>().is_ok() => forward_malformed(fault).hint(
+            "name the debugger that listens there, and its port: p2pdbg forward node:9230; another host, or a port alone, \
+             is forwarded by p2pdbg listen -L",
+        ),
         Err(_) => forward_malformed(fault),
+    }
     };
     let asked = match args.forward.parse().map_err(malformed)? {
         ForwardSpec::Fixed(forward) => Some(forward),

@@ -11,7 +11,7 @@ use p2pdbg_facts::real_path;
 use p2pdbg_identity::{StateDir, StateError};
 
 use crate::{
-    cli::IdeOptions,
+    cli::{self, IdeOptions},
     ide::{self, Facts, PathMapping, Plan, Written},
     recent_sessions::{self, RecentSession},
     stdout,
@@ -63,14 +63,13 @@ pub fn run(options: &IdeOptions) -> Result<(), Failure> {
 /// The directory of the project, as the system calls it.
 fn project(directory: Option<&Path>) -> Result<PathBuf, Failure> {
     let project = match directory {
-        Some(directory) => real_path(directory),
+        Some(directory) => real_path(directory).and_then(|found| match found.is_dir() {
+            true => Ok(found),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }),
         None => env::current_dir(),
     };
-    project.map_err(|error| {
-        let name = directory.unwrap_or(Path::new("."));
-        let message = format!("cannot use the directory {}: {error}", name.display());
-        Failure::new(ErrorCode::Usage, message)
-    })
+    project.map_err(|error| cli::not_there("--dir", directory.unwrap_or(Path::new(".")), &error))
 }
 
 /// The sessions that are meant: those of a `p2pdbg listen` that runs, and if several do, of the one that was started in

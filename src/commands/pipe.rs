@@ -20,7 +20,7 @@ pub async fn run(args: PipeArgs) -> Result<(), Failure> {
 
     let to: HostPort = args.target.parse().map_err(|fault| {
         let message = format!("{:?}: {fault}", args.target);
-        Failure::new(ErrorCode::Usage, message).hint("write HOST:PORT, such as localhost:1234")
+        Failure::new(ErrorCode::Usage, message).hint(instead_of_target(&args.target))
     })?;
     let peer = args.peer.clone();
     let client = session::open(args.peer.as_deref(), &Request::Open { to, peer }).await?;
@@ -263,4 +263,16 @@ mod joined {
             let _ = FileDescriptor::redirect_stdio(&null, StdioDescriptor::Stdout);
         }
     }
+}
+
+/// What to write in place of a target that is a port alone, or a debugger.
+#[cfg(unix)]
+fn instead_of_target(target: &str) -> String {
+    let debugger = target.split(':').next().and_then(|name| name.parse().ok());
+    let port = match (target.parse::<u16>(), debugger) {
+        (Ok(port), _) if port != 0 => port,
+        (_, Some(debugger)) => p2pdbg_forward::Preset::default_port(debugger),
+        _ => return "write HOST:PORT, such as localhost:1234".to_owned(),
+    };
+    format!("write p2pdbg pipe localhost:{port}")
 }

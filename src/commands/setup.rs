@@ -9,7 +9,7 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure};
-use p2pdbg_proto::url::RendezvousUrl;
+use p2pdbg_proto::{code::Code, url::RendezvousUrl};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -44,6 +44,18 @@ pub fn run(
         None => ask().map_err(|error| cannot("read the URL", &error))?,
     };
     let given = given.unwrap_or_default();
+    if given.trim().is_empty() {
+        return Err(
+            Failure::new(ErrorCode::RendezvousUrl, "no URL was given").hint(
+                "p2pdbg-rendezvous printed it, on the public host: write p2pdbg setup URL, or answer p2pdbg setup with it",
+            ),
+        );
+    }
+    if given.parse::<Code>().is_ok() {
+        let message = "a code stands where the rendezvous' URL does";
+        return Err(Failure::new(ErrorCode::RendezvousUrl, message)
+            .hint("run p2pdbg connect CODE on the debuggee's host; what p2pdbg-rendezvous printed is the URL"));
+    }
     let url: RendezvousUrl = given.parse().map_err(|fault| {
         // What was typed is not repeated: it may hold the key.
         let fault: p2pdbg_proto::url::NotARendezvousUrl = fault;
