@@ -1245,6 +1245,27 @@ fn logged_on_a_terminal(no_color: &str) -> String {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn status_that_stays_on_the_screen_is_refused_by_a_terminal_without_escape_sequences() {
+    let line = format!("{} status --watch", env!("CARGO_BIN_EXE_p2pdbg"));
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("HOME", home.path())
+        .env("XDG_RUNTIME_DIR", home.path())
+        .env("TERM", "dumb")
+        .stdin(Stdio::null())
+        .output()
+        .expect("script(1) of util-linux");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = stdout(&output);
+    assert!(
+        said.contains("without --watch") && !said.contains('\x1b'),
+        "{said:?}"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn log_on_a_terminal_has_colours_unless_they_are_unwelcome() {
     assert!(logged_on_a_terminal("").contains("\x1b["));
     let plain = logged_on_a_terminal("1");

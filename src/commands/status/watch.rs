@@ -18,7 +18,7 @@ use crossterm::{
         EnterAlternateScreen, LeaveAlternateScreen,
     },
 };
-use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_base::{ErrorCode, Failure, takes_escapes};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval},
@@ -41,6 +41,12 @@ pub(super) async fn run() -> Result<(), Failure> {
         let message = "p2pdbg status --watch needs a terminal";
         return Err(Failure::new(ErrorCode::Usage, message)
             .hint("without --watch it prints what there is, with --json for programs"));
+    }
+    if !takes_escapes(&io::stdout()) {
+        let message = "p2pdbg status --watch writes all over the screen, and TERM says that this terminal cannot";
+        return Err(
+            Failure::new(ErrorCode::Usage, message).hint("without --watch it prints what there is")
+        );
     }
     let mut interrupt = Interrupt::new()?;
     let _borrowed = Borrowed::begin().map_err(|error| failed(&error))?;
