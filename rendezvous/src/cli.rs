@@ -290,19 +290,24 @@ impl KeyLimitArgs {
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
     /// Peers connected at once
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections, value_parser = above_zero)]
     max_peers: usize,
 
     /// Peers connected at once from one address (one /64 of IPv6)
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_per_address)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = Limits::default().connections_per_address,
+        value_parser = above_zero
+    )]
     max_peers_per_address: usize,
 
     /// Sessions at once
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions, value_parser = above_zero)]
     max_sessions: usize,
 
     /// Sessions at once of all who hold one access key
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions_per_key)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().sessions_per_key, value_parser = above_zero)]
     max_sessions_per_key: usize,
 
     /// What all sessions together may send through the relay, in megabits a second; when they want more, each gets a
@@ -392,6 +397,17 @@ impl Cli {
 }
 
 fn bind_address(text: &str) -> Result<SocketAddr, String> {
+    // "::1:3478" is an address too, of another host than was meant.
+    let bare = |text: &str| text.contains("::") && !text.starts_with('[');
+    if let Some((ip, port)) = text.rsplit_once(':')
+        && bare(text)
+        && port.parse::<u16>() == Ok(DEFAULT_PORT)
+        && ip.parse::<IpAddr>().is_ok()
+    {
+        return Err(format!(
+            "an IPv6 address stands in brackets, as in [{ip}]:{port}"
+        ));
+    }
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -399,6 +415,12 @@ fn bind_address(text: &str) -> Result<SocketAddr, String> {
         .parse()
         .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
         .map_err(|_| "expected ADDR:PORT, as in 0.0.0.0:3478, 192.0.2.7:443 or [::]:3478".into())
+}
+
+/// A limit of nothing would shut everybody out.
+fn above_zero(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "expected a whole number above zero, in digits alone".into())
 }
 
 fn metrics_address(text: &str) -> Result<SocketAddr, String> {

@@ -424,5 +424,11 @@ fn print_event(event: &Printed<'_>) {
 /// Writes a line to stdout at once. That nobody reads it is no reason to stop serving.
 fn print_line(line: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => say!(
+            "p2pdbg-rendezvous: cannot write to standard output: {error}; `p2pdbg-rendezvous url` prints the URL"
+        ),
+        _ => {}
+    }
 }

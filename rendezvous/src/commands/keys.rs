@@ -220,7 +220,11 @@ fn last_url(state: &StateDir) -> Result<RendezvousUrl, String> {
             state.path().display()
         )),
         // Before it has served, nobody knows its address.
-        None => Err("the URL is known once the rendezvous has served: start it first".into()),
+        None => Err(format!(
+            "no rendezvous has served with the state directory {} yet, so its URL is not known: start it, or name the \
+             directory of the one that serves with --state DIR",
+            state.path().display()
+        )),
     }
 }
 

@@ -63,10 +63,12 @@ pub enum KeyFault {
     #[error("two keys have the same {0}")]
     Twice(&'static str),
     /// There is a key of that name already.
-    #[error("there is a key {0} already")]
+    #[error(
+        "there is a key {0} already: choose another name, or have `keys rotate {0}` give it another secret"
+    )]
     Exists(KeyName),
     /// There is no key of that name that is not revoked.
-    #[error("there is no key {0}")]
+    #[error("there is no key {0} that is good: `keys list` shows those that there are")]
     Unknown(KeyName),
     /// Nodes share no more keys than that, those that have ended among them.
     #[error("nodes share {MOST_SHARED} keys at the most, and those that have ended count")]

@@ -89,7 +89,11 @@ pub enum Reply {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// None runs with this state directory.
-    #[error("no p2pdbg-rendezvous serves with the state directory {}", .0.display())]
+    #[error(
+        "no p2pdbg-rendezvous serves with the state directory {}: start it, or name the directory of the one that does \
+         with --state DIR (a package's is /var/lib/p2pdbg-rendezvous)",
+        .0.display()
+    )]
     NotRunning(PathBuf),
     /// The socket cannot be used.
     #[error("cannot ask the p2pdbg-rendezvous at {}: {source}", path.display())]

@@ -46,6 +46,57 @@ fn command_line_in_haste_is_told_what_to_write_and_no_url_is_repeated() {
 }
 
 #[test]
+fn words_and_options_of_other_programs_are_told_in_two_lines_what_suits() {
+    for (line, told) in [
+        (&["482913-orbit-lemon-tiger"][..], "p2pdbg connect CODE"),
+        (&["authority", "new", "/srv/authority"], "--state DIR"),
+        (&["authority", "add"], "authority issue"),
+        (&["drain", "--cancel"], "p2pdbg-rendezvous undrain"),
+        (&["keys", "add", "x", "--for", "5d"], "--expires TIME"),
+        (&["keys", "--state", "/srv/x"], "behind a command of keys"),
+        (&["keys", "show"], "keys list"),
+        (&["url", "extra"], "p2pdbg-rendezvous url --help"),
+        (&["--tls-cert", "x"], "makes its certificate itself"),
+        (&["-d"], "stays in the foreground"),
+        (&["--config", "x"], "no configuration file"),
+        (&["--max-peers", "many"], "a whole number above zero"),
+        (&["--max-peers", "0"], "a whole number above zero"),
+        (&["--alt-port", "many"], "no whole number"),
+        (&["--relay-mbit", "-5"], "no number below zero"),
+        (&["--bind", "::1:3478"], "as in [::1]:3478"),
+    ] {
+        let output = Command::new(PROGRAM).args(line).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.contains(told) && !text.contains("orbit") && !text.contains("digit found"),
+            "{line:?}: {text}"
+        );
+        assert_eq!(text.lines().count(), 2, "{line:?}: {text}");
+    }
+}
+
+#[test]
+fn command_that_fails_says_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    // It makes the directory itself, closed to others.
+    let state = home.path().join("state");
+    let state = state.to_str().unwrap();
+    for (line, told) in [
+        (&["status"][..], "--state DIR"),
+        (&["url"], "--state DIR"),
+        (&["keys", "revoke", "nobody"], "`keys list`"),
+        (&["keys", "add", "default"], "`keys rotate default`"),
+    ] {
+        let line = [line, &["--state", state]].concat();
+        let output = Command::new(PROGRAM).args(&line).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(told), "{line:?}: {text}");
+    }
+}
+
+#[test]
 fn command_line_that_is_refused_is_told_in_one_line_and_as_an_event_where_those_are_read() {
     for (line, what, to_write) in [
         (
