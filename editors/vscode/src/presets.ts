@@ -1,4 +1,4 @@
-// Which of p2pdbg's presets a type of VS Code's is for: what crates/debugger/src/table.rs says, as a test of src/ide
+// Which of p2pdbg's presets a type of VS Code's is for: what crates/debugger/src/presets/mod.rs says, as a test of src/ide
 // prints it.
 
 export const PRESETS: Readonly<Record<string, string>> = {

@@ -1,7 +1,10 @@
 //! What the table of presets says of each, and that it is complete.
 
+use p2pdbg_inspect::{Debugger as Seen, Protocol};
+use p2pdbg_proto::tunnel::Direction::ToDebuggee;
+
 use super::*;
-use p2pdbg_inspect::Debugger as Seen;
+use crate::row::FirstWord;
 
 fn seen(protocol: Protocol, name: Option<&str>, version: Option<&str>) -> Seen {
     Seen {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use p2pdbg_proto::{spelling::nearest, tunnel::Direction};
 
-use crate::table::Preset;
+use crate::presets::Preset;
 
 impl Preset {
     /// The name on the command line.
