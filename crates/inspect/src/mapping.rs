@@ -202,8 +202,10 @@ impl Mapping {
     /// The debuggee's path for one of the IDE's.
     fn apply(&self, path: &str) -> Option<String> {
         let below = below(path, &self.ide)?;
-        let is_windows = self.debuggee.contains('\\') || self.debuggee.get(1..2) == Some(":");
-        let separator = if is_windows { '\\' } else { '/' };
+        let separator = match is_of_windows(&self.debuggee) {
+            true => '\\',
+            false => '/',
+        };
         let mut there = self.debuggee.trim_end_matches(['/', '\\']).to_owned();
         for part in components(below).filter(|part| !part.is_empty()) {
             there.push(separator);
@@ -241,7 +243,7 @@ fn are_neighbours(one: &str, other: &str) -> bool {
 }
 
 fn is_absolute(path: &str) -> bool {
-    path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':')
+    path.starts_with(['/', '\\']) || has_drive(path)
 }
 
 /// Whether a file was installed, rather than written by whoever debugs.
@@ -283,8 +285,17 @@ fn between(ide: &str, debuggee: &str) -> Option<Mapping> {
     })
 }
 
+/// Whether a path is one of Windows, where the case of names means nothing: by its drive, or by its separators where
+/// there is no `/` before them. One that could be of either system is taken for one of the others.
 fn is_of_windows(path: &str) -> bool {
-    !path.starts_with('/')
+    has_drive(path)
+        || path
+            .find(['/', '\\'])
+            .is_some_and(|at| path[at..].starts_with('\\'))
+}
+
+fn has_drive(path: &str) -> bool {
+    path.as_bytes().get(1) == Some(&b':')
 }
 
 /// The mapping by what the tunnel knows of the sources at both ends.
@@ -491,6 +502,21 @@ mod tests {
         let told = files.poll(Some(&roots)).unwrap();
         assert_eq!(told.mapping, None);
         assert_eq!(told.tried.as_deref(), Some("./users/models.py"));
+    }
+
+    #[test]
+    fn paths_of_windows_are_told_by_drives_and_separators() {
+        for path in [r"C:\app", "C:/app", r"\\host\app", r"app\web"] {
+            assert!(is_of_windows(path), "{path}");
+        }
+        for path in ["/srv/app", "./app", "app/web", "app", ".", r"/srv/a\b"] {
+            assert!(!is_of_windows(path), "{path}");
+        }
+        let there = |there: &str| of(("/home/me", there)).apply("/home/me/web/app.py");
+        assert_eq!(there("srv").as_deref(), Some("srv/web/app.py"));
+        assert_eq!(there(r"srv\x").as_deref(), Some(r"srv\x\web\app.py"));
+        let in_case = between("/home/me/Web/app.py", "srv/web/app.py").unwrap();
+        assert_eq!(in_case.ide, "/home/me/Web");
     }
 
     #[test]
