@@ -183,7 +183,7 @@ impl Dap {
                         debugger.pid = body.system_process_id.or(debugger.pid);
                     });
                     if let Some(name) = body.name {
-                        knowledge.on_debuggee_file(&name);
+                        knowledge.on_program(&name);
                     }
                 }
             }

@@ -230,6 +230,13 @@ impl Knowledge {
         }
     }
 
+    /// The program that is debugged.
+    pub(super) fn on_program(&mut self, path: &str) {
+        self.on_path(path);
+        self.files.on_program(path);
+        self.advise_on_files();
+    }
+
     /// A file that the debuggee has.
     pub(super) fn on_debuggee_file(&mut self, path: &str) {
         self.on_path(path);

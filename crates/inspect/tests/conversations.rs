@@ -382,6 +382,41 @@ fn a_file_that_is_not_deployed_is_not_told_with_the_mapping_that_leads_to_its_di
     assert_eq!(talk.advice(), [expected]);
 }
 
+/// As debugpy 1.8 names the frames of `python /srv/app/manage.py` that a service of systemd has started, in `/`.
+#[test]
+fn where_the_program_was_started_elsewhere_the_mapping_to_its_start_is_told_with_the_right_one() {
+    let roots = Mapping {
+        ide: "/home/me/p".into(),
+        debuggee: "/srv/app".into(),
+    };
+    let mut talk = Talk::with(Context {
+        ide_build: None,
+        roots: Some(roots.clone()),
+    });
+    talk.ide(dap(INITIALIZE)).ide(dap(
+        r#"{"seq":2,"type":"request","command":"attach","arguments":{"pathMappings":[{"localRoot":"/home/me/p","remoteRoot":"."}]}}"#,
+    ));
+    unresolved(&mut talk, "/home/me/p/users/models.py");
+    talk.debuggee(dap(
+        r#"{"seq":11,"type":"event","event":"process","body":{"name":"/srv/app/manage.py","systemProcessId":9579}}"#,
+    ));
+    let told = |there: Option<&str>, mapping| Advice::FileMissing {
+        file: "/home/me/p/users/models.py".into(),
+        tried: Some("./users/models.py".into()),
+        there: there.map(str::to_owned),
+        mapping,
+    };
+    assert_eq!(talk.advice(), [told(None, None)]);
+    talk.debuggee(dap(
+        r#"{"seq":12,"type":"event","event":"stopped","body":{"reason":"pause","threadId":1}}"#,
+    ));
+    talk.debuggee(dap(
+        r#"{"seq":13,"type":"response","request_seq":9,"success":true,"command":"stackTrace","body":{"stackFrames":[{"id":2,"line":1,"source":{"path":"/home/me/p/srv/app/users/models.py"}},{"id":3,"line":5,"source":{"path":"/home/me/p/srv/app/manage.py"}},{"id":4,"line":88,"source":{"path":"/home/me/p/usr/lib/python3.11/runpy.py"}}]}}"#,
+    ));
+    let right = told(Some("/srv/app/users/models.py"), Some(roots));
+    assert_eq!(talk.advice(), [right]);
+}
+
 #[test]
 fn what_pydevd_prints_of_a_missing_file_becomes_a_mapping() {
     let mut talk = Talk::new();

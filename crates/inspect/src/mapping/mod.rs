@@ -54,10 +54,24 @@ pub(crate) struct Files {
     /// What the IDE has told the debugger. The debuggee's directory may be relative, to where the program was started,
     /// and so its whole path is not known: `.` is what VS Code's template has.
     in_force: Vec<Mapping>,
-    /// Missing files, whether they are by the debuggee's paths already, and whether each was told.
-    missing: Vec<(String, bool, bool)>,
+    missing: Vec<MissingFile>,
     /// Files of stops that were told of.
     uncovered: Vec<String>,
+    /// The program's own file, as it was started.
+    program: Option<String>,
+    /// Files that the debugger has shown, by the IDE's paths where its mappings make them such.
+    shown: Vec<String>,
+}
+
+/// A file that the debuggee does not have.
+#[derive(Debug)]
+struct MissingFile {
+    path: String,
+    /// Whether the path is the debuggee's already.
+    is_translated: bool,
+    is_told: bool,
+    /// Whether it is told again with the mapping of the roots, should it turn out that that is not the one that failed.
+    waits: bool,
 }
 
 impl Files {
@@ -80,7 +94,24 @@ impl Files {
         }
     }
 
+    /// The program is this file, whatever the mappings make of it.
+    pub(crate) fn on_program(&mut self, path: &str) {
+        if path.len() <= LONGEST {
+            self.program = Some(path.to_owned());
+        }
+        self.note_of_debuggee(path);
+    }
+
+    /// The debugger has shown a file.
     pub(crate) fn on_debuggee_file(&mut self, path: &str) {
+        let new = !self.shown.iter().any(|known| known == path);
+        if new && path.len() <= LONGEST && self.shown.len() < MOST_FILES {
+            self.shown.push(path.to_owned());
+        }
+        self.note_of_debuggee(path);
+    }
+
+    fn note_of_debuggee(&mut self, path: &str) {
         let new = !self.of_debuggee.iter().any(|known| known == path);
         let fits = path.len() <= LONGEST && self.of_debuggee.len() < MOST_FILES;
         // What a mapping covers is shown by the IDE's path.
@@ -91,19 +122,47 @@ impl Files {
 
     /// The debuggee has no such file. With `translated` the path is the one that the IDE's mapping has made.
     pub(crate) fn on_missing(&mut self, path: &str, translated: bool) {
-        let new = !self.missing.iter().any(|(known, ..)| known == path);
+        let new = !self.missing.iter().any(|known| known.path == path);
         if new && path.len() <= LONGEST && self.missing.len() < MOST_MISSING {
-            self.missing.push((path.to_owned(), translated, false));
+            self.missing.push(MissingFile {
+                path: path.to_owned(),
+                is_translated: translated,
+                is_told: false,
+                waits: false,
+            });
         }
     }
 
     /// The next missing file that was not told of, and what would help, once something is known that may.
     pub(crate) fn poll(&mut self, roots: Option<&Mapping>) -> Option<Missing> {
+        let is_elsewhere = roots.is_some_and(|roots| self.is_started_elsewhere(roots));
+        let is_due = |file: &MissingFile| !file.is_told || (file.waits && is_elsewhere);
+        let at = self.missing.iter().position(is_due)?;
+        let missing = self.look_for(&self.missing[at], roots, is_elsewhere)?;
+        let file = &mut self.missing[at];
+        let is_relative = missing
+            .tried
+            .as_ref()
+            .is_some_and(|tried| !is_absolute(tried));
+        file.waits = !file.is_told && is_relative && missing.there.is_none();
+        file.is_told = true;
+        Some(missing)
+    }
+
+    /// What would help to find a missing file; none as long as nothing is known that may.
+    fn look_for(
+        &self,
+        MissingFile {
+            path,
+            is_translated,
+            ..
+        }: &MissingFile,
+        roots: Option<&Mapping>,
+        is_elsewhere: bool,
+    ) -> Option<Missing> {
         let known = &self.of_debuggee;
-        let at = self.missing.iter().position(|(.., told)| !told)?;
-        let (path, translated, _) = &self.missing[at];
         let tried =
-            match *translated && roots.is_some_and(|roots| below(path, &roots.ide).is_none()) {
+            match *is_translated && roots.is_some_and(|roots| below(path, &roots.ide).is_none()) {
                 true => Some(path.clone()),
                 false => self.in_force.iter().find_map(|mapping| mapping.apply(path)),
             };
@@ -120,9 +179,9 @@ impl Files {
         let by_file = by_file.filter(|mapping| !self.is_within_one_tree(mapping, roots));
         let is_by_file = by_file.is_some();
         let by_roots = || {
-            // Where a relative one leads to is not known: most likely to the directory of the roots, and has failed.
+            // Where a relative one leads to is most likely the directory of the roots, and has failed.
             let is_unknown = tried.as_ref().is_some_and(|there| !is_absolute(there));
-            let roots = roots.filter(|_| !is_unknown)?;
+            let roots = roots.filter(|_| !is_unknown || is_elsewhere)?;
             by_roots(path, roots).filter(leads_elsewhere)
         };
         let mapping = match is_in_another_case {
@@ -137,14 +196,41 @@ impl Files {
             true => meant.map(str::to_owned),
             false => mapping.as_ref().and_then(|mapping| mapping.apply(path)),
         };
-        let missing = Missing {
+        Some(Missing {
             file: path.clone(),
             there,
             tried,
             mapping,
+        })
+    }
+
+    /// Whether the debuggee's directory of the roots is not the one in which the program was started, and to which a
+    /// mapping to `.` leads.
+    fn is_started_elsewhere(&self, roots: &Mapping) -> bool {
+        let to_start = |mapping: &&Mapping| without_separator(&mapping.debuggee) == ".";
+        let mut mappings = self.in_force.iter().filter(to_start);
+        let is_shown_elsewhere = |mapping: &Mapping, path: &String| match below(path, &mapping.ide)
+        {
+            // A start above the roots shows in how much of the program's path is behind the IDE's directory.
+            Some(rest) => self
+                .started_in(rest)
+                .is_some_and(|directory| below(&roots.debuggee, &directory).is_some()),
+            // Below the directory of its start it would have been made one of the IDE's.
+            None => below(path, &roots.debuggee).is_some(),
         };
-        self.missing[at].2 = true;
-        Some(missing)
+        mappings.any(|mapping| {
+            let mut shown = self.shown.iter();
+            shown.any(|path| is_shown_elsewhere(mapping, path))
+        })
+    }
+
+    /// Where the program was started, if this is its own file from there on.
+    fn started_in(&self, rest: &str) -> Option<String> {
+        let program = self.program.as_ref().filter(|path| is_absolute(path))?;
+        let parts = || components(rest).filter(|part| !part.is_empty()).rev();
+        let count = parts().count();
+        let is_end = components(program).rev().take(count).eq(parts());
+        is_end.then(|| without_end(program, count))
     }
 
     /// What is to be said of a stop in a file, if nothing maps it and it seems to be one of the IDE's.
@@ -329,225 +415,4 @@ fn without_end(path: &str, count: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mapping(missing: &str, files: &[&str]) -> Option<Mapping> {
-        let mut known = Files::default();
-        files.iter().for_each(|file| known.on_debuggee_file(file));
-        known.on_missing(missing, false);
-        known.poll(None).unwrap().mapping
-    }
-
-    #[test]
-    fn what_is_before_the_common_end_is_mapped() {
-        let found = mapping(
-            "/home/me/project/web/app.py",
-            &[
-                "/usr/lib/app.py",
-                "/srv/app/web/app.py",
-                "/srv/app/web/db.py",
-            ],
-        );
-        let expected = Mapping {
-            ide: "/home/me/project".into(),
-            debuggee: "/srv/app".into(),
-        };
-        assert_eq!(found, Some(expected));
-        let windows = mapping(r"C:\work\app.py", &["/app.py"]);
-        let expected = Mapping {
-            ide: r"C:\work".into(),
-            debuggee: "/".into(),
-        };
-        assert_eq!(windows, Some(expected));
-    }
-
-    #[test]
-    fn no_mapping_is_made_up() {
-        assert_eq!(mapping("/home/me/app.py", &["/srv/other.py"]), None);
-        assert_eq!(mapping("/srv/app.py", &["/srv/app.py"]), None);
-        let mut files = Files::default();
-        files.on_missing("/home/me/app.py", false);
-        assert_eq!(files.poll(None), None);
-        files.on_debuggee_file("relative/app.py");
-        assert_eq!(files.poll(None), None);
-    }
-
-    #[test]
-    fn without_a_file_in_common_the_roots_help() {
-        let roots = Mapping {
-            ide: "/home/me/project".into(),
-            debuggee: "/srv/app".into(),
-        };
-        let mut files = Files::default();
-        files.on_missing("/home/me/project/a.py", false);
-        files.on_missing("/home/me/projects/a.py", false);
-        let told = files.poll(Some(&roots)).unwrap();
-        assert_eq!(told.mapping, Some(roots.clone()));
-        assert_eq!(told.there.as_deref(), Some("/srv/app/a.py"));
-        assert_eq!(files.poll(Some(&roots)), None);
-    }
-
-    #[test]
-    fn the_mapping_that_has_just_failed_is_never_proposed() {
-        let roots = Mapping {
-            ide: "/home/me/p".into(),
-            debuggee: "/app".into(),
-        };
-        let mut files = Files::default();
-        files.on_mapping("/home/me/p", "/app");
-        files.on_missing("/home/me/p/backend/app.py", false);
-        assert_eq!(files.poll(Some(&roots)), None, "nothing is known yet");
-        // Shown by the IDE's path, since the mapping covers it.
-        files.on_debuggee_file("/home/me/p/backend/app.py");
-        assert_eq!(files.poll(Some(&roots)), None);
-        files.on_debuggee_file("/app/app.py");
-        let told = files.poll(Some(&roots)).unwrap();
-        assert_eq!(told.tried.as_deref(), Some("/app/backend/app.py"));
-        assert_eq!(told.there.as_deref(), Some("/app/app.py"));
-        assert_eq!(told.mapping.unwrap().ide, "/home/me/p/backend");
-        files.on_missing("/home/me/p/other.py", false);
-        let told = files.poll(Some(&roots)).unwrap();
-        assert_eq!(
-            (told.mapping, told.tried.as_deref()),
-            (None, Some("/app/other.py"))
-        );
-    }
-
-    #[test]
-    fn files_of_libraries_and_those_of_which_there_are_two_are_no_evidence() {
-        let lib = "/usr/lib/python3.11/site-packages/x/app.py";
-        assert_eq!(mapping("/home/me/app.py", &[lib, "/srv/b.py"]), None);
-        assert_eq!(
-            mapping("/home/me/app.py", &["/srv/1/app.py", "/srv/2/app.py"]),
-            None
-        );
-    }
-
-    #[test]
-    fn names_that_differ_in_case_are_mapped_as_far_as_a_mapping_leads_to_them() {
-        let missing = |file: &str, there: &str| {
-            let mut known = Files::default();
-            known.on_debuggee_file(there);
-            known.on_missing(file, false);
-            let roots = Mapping {
-                ide: "/home/me".into(),
-                debuggee: "/srv".into(),
-            };
-            let missing = known.poll(Some(&roots)).unwrap();
-            let mapping = missing.mapping.map(|found| (found.ide, found.debuggee));
-            assert_eq!(missing.there.as_deref(), Some(there), "{file}");
-            mapping
-        };
-        let pair = |ide: &str, debuggee: &str| Some((ide.to_owned(), debuggee.to_owned()));
-        assert_eq!(
-            missing("/home/me/Web/api/app.py", "/srv/web/api/app.py"),
-            pair("/home/me/Web", "/srv/web")
-        );
-        assert_eq!(
-            missing("/home/me/App/x.py", "/home/me/app/x.py"),
-            pair("/home/me/App", "/home/me/app")
-        );
-        assert_eq!(missing("/home/me/Web/App.py", "/srv/web/app.py"), None);
-        assert_eq!(
-            missing("/home/me/Web/App.py", r"C:\srv\web\app.py"),
-            pair("/home/me", r"C:\srv")
-        );
-        let mut files = Files::default();
-        files.on_ide_file("/home/me/Web/app.py");
-        let told = files.on_stop("/srv/web/app.py", None).unwrap();
-        assert_eq!(told.here.as_deref(), Some("/home/me/Web/app.py"));
-        assert_eq!(told.mapping.ide, "/home/me/Web");
-        assert_eq!(files.on_stop("/srv/web/App.py", None), None);
-    }
-
-    #[test]
-    fn a_stop_in_a_file_that_nothing_maps_is_told_once() {
-        let mut files = Files::default();
-        files.on_mapping("/home/me/p", "/srv/releases/5");
-        files.on_ide_file("/home/me/p/app.py");
-        assert_eq!(files.on_stop("/home/me/p/app.py", None), None);
-        assert_eq!(files.on_stop("/usr/lib/python3.11/json/app.py", None), None);
-        assert_eq!(files.on_stop("/srv/current/other.py", None), None);
-        let told = files.on_stop("/srv/current/app.py", None).unwrap();
-        assert_eq!(told.here.as_deref(), Some("/home/me/p/app.py"));
-        assert_eq!(told.mapping.debuggee, "/srv/current");
-        assert_eq!(files.on_stop("/srv/current/app.py", None), None);
-    }
-
-    const ROOTS: (&str, &str) = ("/home/me/p", "/srv/app");
-
-    fn of((ide, debuggee): (&str, &str)) -> Mapping {
-        let (ide, debuggee) = (ide.into(), debuggee.into());
-        Mapping { ide, debuggee }
-    }
-
-    #[test]
-    fn where_a_mapping_leads_to_a_relative_directory_its_files_are_covered() {
-        let roots = of(ROOTS);
-        let mut files = Files::default();
-        files.on_mapping("/home/me/p", ".");
-        files.on_ide_file("/home/me/p/users/models.py");
-        // The debugger names what is below it by the IDE's paths.
-        files.on_debuggee_file("/home/me/p/orders/models.py");
-        assert_eq!(files.on_stop("/home/me/p/orders/models.py", None), None);
-        assert_eq!(
-            files.on_stop("/home/me/p/orders/views.py", Some(&roots)),
-            None
-        );
-        // Its mapping is tried already, and has failed.
-        files.on_missing("/home/me/p/users/models.py", false);
-        assert_eq!(files.poll(Some(&roots)), None, "nothing is known yet");
-        files.on_debuggee_file("/srv/app/manage.py");
-        let told = files.poll(Some(&roots)).unwrap();
-        assert_eq!(told.mapping, None);
-        assert_eq!(told.tried.as_deref(), Some("./users/models.py"));
-    }
-
-    #[test]
-    fn paths_of_windows_are_told_by_drives_and_separators() {
-        for path in [r"C:\app", "C:/app", r"\\host\app", r"app\web"] {
-            assert!(is_of_windows(path), "{path}");
-        }
-        for path in ["/srv/app", "./app", "app/web", "app", ".", r"/srv/a\b"] {
-            assert!(!is_of_windows(path), "{path}");
-        }
-        let there = |there: &str| of(("/home/me", there)).apply("/home/me/web/app.py");
-        assert_eq!(there("srv").as_deref(), Some("srv/web/app.py"));
-        assert_eq!(there(r"srv\x").as_deref(), Some(r"srv\x\web\app.py"));
-        let in_case = between("/home/me/Web/app.py", "srv/web/app.py").unwrap();
-        assert_eq!(in_case.ide, "/home/me/Web");
-    }
-
-    #[test]
-    fn two_files_of_one_name_in_the_same_sources_give_no_mapping() {
-        let stop = |breakpoint: &str, stop: &str, roots: Option<Mapping>| {
-            let mut files = Files::default();
-            files.on_ide_file(breakpoint);
-            files.on_stop(stop, roots.as_ref())
-        };
-        for (breakpoint, path) in [
-            ("/home/me/p/users/models.py", "/home/me/p/orders/models.py"),
-            ("/home/me/p/users/models.py", "/home/me/p/a/b/models.py"),
-            ("/app/users/models.py", "/app/orders/models.py"),
-            ("/app/models.py", "/app/orders/models.py"),
-            (r"C:\work\users\models.py", r"c:\work\orders\models.py"),
-        ] {
-            assert_eq!(stop(breakpoint, path, None), None, "{path}");
-            assert_eq!(stop(path, breakpoint, None), None, "{path}");
-            assert_eq!(mapping(breakpoint, &[path]), None, "{path}");
-        }
-        let (users, orders) = ("/srv/a/users/x.py", "/srv/b/orders/x.py");
-        assert!(stop(users, orders, None).is_some());
-        assert_eq!(stop(users, orders, Some(of(("/srv", "/app")))), None);
-        // The same project of two users, and in two containers.
-        assert_eq!(
-            mapping("/home/me/p/app.py", &["/home/you/p/app.py"]),
-            Some(of(("/home/me", "/home/you")))
-        );
-        assert_eq!(
-            mapping("/src/app.py", &["/app/app.py"]),
-            Some(of(("/src", "/app")))
-        );
-    }
-}
+mod tests;
