@@ -107,6 +107,9 @@ pub(super) struct Found {
     pub(super) left_out: usize,
     /// How many are here and were asked for, and were not read.
     pub(super) not_read: usize,
+    /// Which directories are each other's: what the next comparison of the same peer's goes by. None if that could not
+    /// be told.
+    pub(super) aligned: Option<Prefixes>,
 }
 
 impl Found {
@@ -151,6 +154,7 @@ pub(super) fn find(
         looked_at: Vec::new(),
         left_out: listing.left_out,
         not_read: 0,
+        aligned: is_known.then(|| prefixes.clone()),
     };
     let names = Names::of(listing.names.iter());
     found.differences.prefixes = as_spelt(&prefixes, is_known, asked, &names).reversed();
@@ -239,17 +243,13 @@ fn align_with(
     let before = tree.aligned.clone();
     let theirs = taken(asked.keys(), with_installed);
     let ours = taken(names.iter(), with_installed);
-    let aligned = align::align(&theirs, &ours, before.as_ref(), |there, here| {
+    align::align(&theirs, &ours, before.as_ref(), |there, here| {
         let content = asked.get(there);
         content.is_some_and(|content| {
             tree.look(here, read)
                 .is_some_and(|ours| ours.text == content.text)
         })
-    });
-    if aligned.is_known {
-        tree.aligned = Some(aligned.prefixes.clone());
-    }
-    aligned
+    })
 }
 
 /// These names, those of what was installed among them if that is to be taken too.
@@ -347,7 +347,11 @@ mod tests {
             Limits::DEFAULT,
         );
         let mut there = tree(answers.path(), &[("app.py", "1")], Limits::DEFAULT);
-        let mut compare = || find(&mut there, &here.scan().files, 0).differences;
+        let mut compare = || {
+            let found = find(&mut there, &here.scan().files, 0);
+            there.aligned = found.aligned;
+            found.differences
+        };
         assert_eq!(compare().same, 1);
         fs::write(asks.path().join("app.py"), "2").unwrap();
         let edited = compare();

@@ -221,11 +221,10 @@ impl Sources {
         let found = spawn_blocking(move || {
             let tree = shared.tree.as_ref()?;
             let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = tree.aligned.clone();
             let found = compare::find(&mut tree, &theirs, left_out);
-            if !keeps {
-                // Somebody looks from another directory, say: that is nothing for the session to go by.
-                tree.aligned = before;
+            // Who asks without the session may look from another directory: that is nothing for it to go by.
+            if keeps && found.aligned.is_some() {
+                tree.aligned.clone_from(&found.aligned);
             }
             let differ = [&found.differences.differ, &found.differences.ends];
             let looked_at = found.looked_at.iter().map(|name| {

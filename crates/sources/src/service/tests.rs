@@ -176,3 +176,35 @@ async fn a_file_is_copied_only_where_that_is_accepted() {
     let busy = second.offer(&name("b"), false, &path, |_, _| {}).await;
     assert_eq!(busy.unwrap().unwrap(), Outcome::Refused(Refusal::Busy));
 }
+
+/// A file that is at both ends of a project, whose copy lies in it too.
+#[tokio::test]
+async fn what_somebody_asks_from_another_directory_is_nothing_for_the_session_to_go_by() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(here.path().join("old")).unwrap();
+    for path in [here.path(), &here.path().join("old"), there.path()] {
+        fs::write(path.join("app.py"), "1").unwrap();
+        fs::write(path.join("db.py"), "1").unwrap();
+    }
+    let (other, _told) = sources(Some(there.path()), None);
+    let compare = async |directory: &Path, keeps: bool| {
+        let compared = talk(&other).compare(&scan(directory), keeps).await;
+        compared.unwrap().unwrap()
+    };
+    let old = compare(here.path(), true).await.prefixes.here;
+    assert_eq!(old, "", "the project, and not its copy");
+    // Both are edited there: that the project is meant and not its copy, nothing but the last time says.
+    for name in ["app.py", "db.py"] {
+        fs::write(here.path().join(name), "2").unwrap();
+    }
+    let above = tempfile::tempdir().unwrap();
+    fs::create_dir(above.path().join("part")).unwrap();
+    for name in ["app.py", "db.py"] {
+        fs::write(above.path().join("part").join(name), "1").unwrap();
+    }
+    let asked = compare(above.path(), false).await;
+    assert_eq!((asked.prefixes.here.as_str(), asked.same), ("part/", 2));
+    let kept = compare(here.path(), true).await;
+    assert_eq!(kept.prefixes.here, "", "{kept:?}");
+    assert!(!kept.is_doubtful && kept.differ.len() == 2, "{kept:?}");
+}
