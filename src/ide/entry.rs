@@ -19,6 +19,10 @@ enum Upkeep {
     Kept,
     /// The same, unless the user has put something of another kind there.
     KeptInKind,
+    /// The same, unless the user has put this there.
+    KeptUnless(&'static str),
+    /// The same, unless the user's command is a whole line, which has its arguments in it.
+    KeptBesideProgram,
     /// It is the user's.
     Proposed,
 }
@@ -40,6 +44,20 @@ impl Entry {
     pub(super) fn kept_in_kind(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.fields
             .push((key.to_owned(), value.into(), Upkeep::KeptInKind));
+        self
+    }
+
+    /// With a value that is kept up to date, unless the user has `own` there.
+    pub(super) fn kept_unless(mut self, key: &str, value: &str, own: &'static str) -> Self {
+        self.fields
+            .push((key.to_owned(), value.into(), Upkeep::KeptUnless(own)));
+        self
+    }
+
+    /// With the arguments of a program, which are kept up to date.
+    pub(super) fn arguments(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.fields
+            .push((key.to_owned(), value.into(), Upkeep::KeptBesideProgram));
         self
     }
 
@@ -78,10 +96,19 @@ impl Entry {
         let kept = self.fields.iter().filter(|(key, _, upkeep)| match upkeep {
             Upkeep::Kept => true,
             Upkeep::KeptInKind => there.get(key).is_none_or(Json::is_object),
+            Upkeep::KeptUnless(own) => there.get(key).is_none_or(|there| there != own),
+            Upkeep::KeptBesideProgram => !has_line_of_shell(there),
             Upkeep::Proposed => false,
         });
         Value::Object(kept.map(|(k, v, _)| (k.clone(), v.clone())).collect())
     }
+}
+
+/// Whether the command of a task says by itself what p2pdbg is to do.
+pub(super) fn has_line_of_shell(task: &Json) -> bool {
+    let command = task.get("command").and_then(Json::as_str);
+    let mut words = command.unwrap_or_default().split_whitespace();
+    words.any(|word| word == "listen")
 }
 
 /// A port as JSON has it.

@@ -183,9 +183,9 @@ fn configuration(
 fn task(facts: &Sessions<'_>, notes: &mut Vec<String>) -> Entry {
     let arguments = arguments(facts, notes).into_iter().map(Value::from);
     Entry::named("label", TASK)
-        .kept("type", "process")
+        .kept_unless("type", "process", "shell")
         .proposed("command", "p2pdbg")
-        .kept("args", Value::Array(arguments.collect()))
+        .arguments("args", Value::Array(arguments.collect()))
         .kept("isBackground", true)
         // Without a status line to redraw, every line is one to match.
         .kept(

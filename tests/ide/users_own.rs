@@ -133,3 +133,36 @@ fn task_before_a_start_and_matcher_of_another_kind_stay_the_users() {
     assert_eq!(user.file(LAUNCH), own);
     assert_eq!(user.file(TASKS), tasks);
 }
+
+/// One that is found by a shell's own `PATH`, or has words of its own before `listen`.
+#[test]
+fn task_that_the_user_has_a_shell_run_stays_one() {
+    for (command, is_line) in [
+        ("exec p2pdbg", false),
+        (". ~/.env && p2pdbg listen debugpy", true),
+    ] {
+        let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+        user.write("vscode");
+        let mut tasks: Value = serde_json::from_str(&user.file(TASKS)).unwrap();
+        let task = tasks["tasks"][0].as_object_mut().unwrap();
+        task["type"] = json!("shell");
+        task["command"] = json!(command);
+        if is_line {
+            task.remove("args");
+        }
+        user.put(TASKS, &serde_json::to_string_pretty(&tasks).unwrap());
+        session(&user, &["--no-inspect"], "/srv/releases/5");
+        user.write("vscode");
+        let tasks: Value = serde_json::from_str(&user.file(TASKS)).unwrap();
+        let task = &tasks["tasks"][0];
+        assert_eq!(
+            (&task["type"], &task["command"]),
+            (&json!("shell"), &json!(command))
+        );
+        let expected = match is_line {
+            true => Value::Null,
+            false => json!(["listen", "debugpy", "--peer", "web-1", "--no-inspect"]),
+        };
+        assert_eq!(task["args"], expected, "{command}");
+    }
+}
