@@ -98,7 +98,7 @@ fn new_file(
         (Ide::Idea, JetBrains::RemoteJvmListen) => (remote_jvm(name, port, true), PORT_OPTION),
         (Ide::Pycharm, JetBrains::AttachToDap) => (
             attach_to_dap(facts, name, port),
-            ("name=\"remoteAddress\"", " value=\"127.0.0.1:"),
+            ("name=\"remoteAddress\"", " value=\""),
         ),
         _ => return None,
     })
@@ -201,7 +201,11 @@ fn with_roots(mut text: String, facts: &Sessions<'_>, ours: &mut Lists) -> Strin
     } else if let Some(mapped) = with_value(&text, option, &remote) {
         text = with_value(&mapped, "name=\"localRoot\" value=\"", &local).unwrap_or(mapped);
     } else if text.contains("\"pathMappings\"") && text.contains(none) {
-        text = text.replacen(none, &mappings(facts), 1);
+        let mut list = mappings(facts);
+        if text.contains("\r\n") {
+            list = list.replace('\n', "\r\n");
+        }
+        text = text.replacen(none, &list, 1);
     }
     text
 }
@@ -260,12 +264,20 @@ fn element(text: &str, attributes: &str) -> Option<(usize, usize)> {
     Some((from, at + text[at..].find('>')? + 1))
 }
 
-/// The text with another port after the second part of `anchor` in the element that has the first.
+/// The text with another port after the second part of `anchor` in the element that has the first, behind the host if
+/// one stands there.
 fn with_port(text: &str, (mark, attribute): Anchor, port: u16) -> Option<String> {
     let at = text.find(mark)?;
     let from = text[..at].rfind('<')?;
     let to = at + text[at..].find('>')?;
-    let element = with_value(&text[from..to], attribute, &port.to_string())?;
+    let element = &text[from..to];
+    let (_, behind) = element.split_once(attribute)?;
+    let (old, _) = behind.split_once('"')?;
+    let new = match old.rsplit_once(':') {
+        Some((host, _)) => format!("{host}:{port}"),
+        None => port.to_string(),
+    };
+    let element = with_value(element, attribute, &new)?;
     Some(format!("{}{element}{}", &text[..from], &text[to..]))
 }
 

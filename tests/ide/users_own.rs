@@ -134,6 +134,33 @@ fn task_before_a_start_and_matcher_of_another_kind_stay_the_users() {
     assert_eq!(user.file(TASKS), tasks);
 }
 
+#[test]
+fn port_of_a_debug_adapter_follows_behind_the_host_that_the_user_has_written() {
+    const FILE: &str = ".idea/runConfigurations/p2pdbg_debugpy.xml";
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    user.write("pycharm");
+    let own = user.file(FILE).replace("127.0.0.1:5678", "localhost:1");
+    user.put(FILE, &own);
+    user.write("pycharm");
+    assert_eq!(
+        user.file(FILE),
+        own.replace("localhost:1", "localhost:5678")
+    );
+}
+
+#[test]
+fn list_of_mappings_has_the_line_ends_of_its_file() {
+    const FILE: &str = ".idea/runConfigurations/p2pdbg_pydevd.xml";
+    let user = User::with_session(&[Preset::Pydevd], "/srv/app");
+    user.write("pycharm");
+    let whole = user.file(FILE).replace('\n', "\r\n");
+    let (before, rest) = whole.split_once("<list>").unwrap();
+    let (_, after) = rest.split_once("</list>").unwrap();
+    user.put(FILE, &format!("{before}<list />{after}"));
+    user.write("pycharm");
+    assert_eq!(user.file(FILE), whole);
+}
+
 /// One that is found by a shell's own `PATH`, or has words of its own before `listen`.
 #[test]
 fn task_that_the_user_has_a_shell_run_stays_one() {
