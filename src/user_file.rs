@@ -50,9 +50,10 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Option<String>> {
 /// Puts the new text in the place of the old one, whole or not at all. The directory of the file is made if need be.
 ///
 /// # Errors
-/// The operating system's; the old text is there still then, or the error says where the new one is.
+/// Of a file that is read-only, as somebody has wanted it, though its directory would let it be replaced. The operating
+/// system's; the old text is there still then, or the error says where the new one is.
 pub(crate) fn replace(path: &Path, text: &str, access: Access) -> io::Result<()> {
-    let path = behind_links(path)?;
+    let path = writable(path)?;
     let directory = path.parent().unwrap_or(Path::new("."));
     make_directory(directory)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -68,6 +69,26 @@ pub(crate) fn replace(path: &Path, text: &str, access: Access) -> io::Result<()>
             let why = format!("{error}; its new text is in {}", beside.display());
             Err(io::Error::new(error.kind(), why))
         }
+    }
+}
+
+/// Whether the text of a file may be put in its place, as far as that can be told before it is tried.
+///
+/// # Errors
+/// Says why it may not.
+pub(crate) fn may_be_replaced(path: &Path) -> io::Result<()> {
+    writable(path).map(drop)
+}
+
+/// The file that a path leads to, unless it is read-only.
+fn writable(path: &Path) -> io::Result<PathBuf> {
+    let path = behind_links(path)?;
+    match fs::metadata(&path).is_ok_and(|of| of.permissions().readonly()) {
+        true => {
+            let why = "it is read-only; make it writable, or remove it";
+            Err(io::Error::new(ErrorKind::PermissionDenied, why))
+        }
+        false => Ok(path),
     }
 }
 

@@ -164,6 +164,13 @@ fn print(plan: &Plan) -> Result<(), Failure> {
 }
 
 fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {
+    let not_written =
+        |path: &Path, error: &io::Error| failure(&format!("write {}", path.display()), error);
+    // One names what is in the other, so it is all of them or none, as far as that can be told.
+    for file in plan.files.iter().filter(|file| !file.is_done()) {
+        let path = project.join(&file.path);
+        user_file::may_be_replaced(&path).map_err(|error| not_written(&path, &error))?;
+    }
     for file in &plan.files {
         let path = project.join(&file.path);
         if file.is_done() {
@@ -171,7 +178,7 @@ fn write(project: &Path, plan: &Plan) -> Result<(), Failure> {
             continue;
         }
         user_file::replace(&path, &file.after, Access::AsBefore)
-            .map_err(|error| failure(&format!("write {}", path.display()), &error))?;
+            .map_err(|error| not_written(&path, &error))?;
         let what = if file.before.is_some() {
             "changed"
         } else {

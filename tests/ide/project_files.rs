@@ -103,6 +103,30 @@ fn file_with_several_names_keeps_its_text_on_a_full_disk() {
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 3);
 }
 
+/// Its directory would let another file be put in its place.
+#[test]
+fn file_that_is_read_only_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let user = User::with_session(&[Preset::Debugpy], "/srv/app");
+    for name in ["launch.json", "tasks.json"] {
+        let file = format!(".vscode/{name}");
+        user.put(&file, "{}");
+        let path = user.project.join(&file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        let output = user.run(&["vscode", "--write"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let told = format!("{name}: it is read-only");
+        assert!(said.contains(&told), "{said}");
+        assert_eq!(user.file(&file), "{}");
+        // Neither is the other one written.
+        let beside = fs::read_dir(user.project.join(".vscode")).unwrap();
+        assert_eq!(beside.count(), 1);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
 /// A session with a deployment behind a link.
 fn deployed(user: &User, preset: Preset, release: &str) {
     let forward = Forward::of_preset(preset, preset.default_port());
