@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    git_directory::{git_directory, read},
+    git_directory::{common, git_directory, read},
     git_index::{self, BlobId},
 };
 
@@ -40,22 +40,15 @@ impl GitCheckout {
         })
     }
 
-    /// The files that are tracked, by their paths below the root, with what was in them when they were last added.
-    pub fn tracked(&self) -> BTreeMap<String, BlobId> {
+    /// The files that are tracked, by their paths below the root, with what was in them when they were last added,
+    /// where the index tells it as SHA-1.
+    pub fn tracked(&self) -> BTreeMap<String, Option<BlobId>> {
         git_index::tracked(&self.root, &self.git)
     }
 
     /// The file with the ignore patterns that hold in this clone alone; there may be none.
     pub fn exclude_file(&self) -> PathBuf {
         common(&self.git).join("info/exclude")
-    }
-}
-
-/// The directory that all work trees of a repository share.
-fn common(git: &Path) -> PathBuf {
-    match read(&git.join("commondir")) {
-        Some(path) => git.join(path.trim()),
-        None => git.to_owned(),
     }
 }
 

@@ -21,6 +21,14 @@ pub(super) fn git_directory(root: &Path) -> Option<PathBuf> {
     Some(root.join(path))
 }
 
+/// The directory that all work trees of a repository share.
+pub(super) fn common(git: &Path) -> PathBuf {
+    match read(&git.join("commondir")) {
+        Some(path) => git.join(path.trim()),
+        None => git.to_owned(),
+    }
+}
+
 /// The text of a file of a repository, as far as it is read.
 pub(super) fn read(path: &Path) -> Option<String> {
     let mut text = String::new();

@@ -1,9 +1,10 @@
 //! The files that a Git work tree tracks, read from its index: no `git` is run, since a repository's own configuration
 //! can name programs for it to run.
 //!
-//! The format is that of Git's `index-format`, versions 2 to 4, with SHA-1. The crates that read it bring a dozen
-//! others for what are four fields here. Left out: repositories with SHA-256, split and sparse indexes; nothing is
-//! known of these.
+//! The format is that of Git's `index-format`, versions 2 to 4. The crates that read it bring a dozen others for what
+//! are four fields here. Left out: the bitmaps of a split index, which say what of the shared part is no more: its
+//! files count as tracked, and what is in them is not known. Neither is it with SHA-256. Of a sparse index the
+//! directories that are not checked out say nothing.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::git_directory::git_directory;
+use super::git_directory::{common, git_directory, read as read_text};
 
 /// The most bytes of an index that are read: some hundred thousand files.
 const MAX_INDEX: u64 = 64 << 20;
@@ -23,12 +24,16 @@ const MAX_MODULES: usize = 8;
 /// The name of what a file holds: the SHA-1 of Git's blob.
 pub(crate) type BlobId = [u8; 20];
 
+/// How many bytes the name of an object has: SHA-1 and SHA-256.
+const SHA1: usize = 20;
+const SHA256: usize = 32;
+
 /// The modes of the entries that are files, and of those that are modules.
 const REGULAR: u32 = 0o10;
 const MODULE: u32 = 0o16;
 
 /// The tracked files below `root`, whose repository is in `git`, by their paths; those of modules within it too.
-pub(super) fn tracked(root: &Path, git: &Path) -> BTreeMap<String, BlobId> {
+pub(super) fn tracked(root: &Path, git: &Path) -> BTreeMap<String, Option<BlobId>> {
     let mut files = BTreeMap::new();
     collect(root, git, "", MAX_MODULES, &mut files);
     files
@@ -39,9 +44,9 @@ fn collect(
     git: &Path,
     prefix: &str,
     depth: usize,
-    files: &mut BTreeMap<String, BlobId>,
+    files: &mut BTreeMap<String, Option<BlobId>>,
 ) {
-    for entry in read(&git.join("index")).unwrap_or_default() {
+    for entry in entries(git).unwrap_or_default() {
         let name = format!("{prefix}{}", entry.path);
         match entry.mode >> 12 {
             REGULAR => {
@@ -60,18 +65,55 @@ fn collect(
 
 struct Entry {
     mode: u32,
-    id: BlobId,
+    /// None if it is not told, or by another hash.
+    id: Option<BlobId>,
     path: String,
 }
 
-fn read(path: &Path) -> Option<Vec<Entry>> {
+#[derive(Default)]
+struct Index {
+    entries: Vec<Entry>,
+    /// The name of the index that this one goes on from.
+    shared: Option<String>,
+}
+
+/// What is in the index of a repository, the shared part of a split one first.
+fn entries(git: &Path) -> Option<Vec<Entry>> {
+    let length = id_length(git);
+    let own = parse(&read(&git.join("index"))?, length)?;
+    let Some(shared) = own.shared else {
+        return Some(own.entries);
+    };
+    let shared = read(&git.join(shared)).and_then(|bytes| parse(&bytes, length));
+    let mut entries = shared.unwrap_or_default().entries;
+    entries.iter_mut().for_each(|entry| entry.id = None);
+    // What has no name takes the place of one in the shared part.
+    let new = own.entries.into_iter().filter(|new| !new.path.is_empty());
+    entries.extend(new);
+    Some(entries)
+}
+
+/// How long the names of objects are in a repository.
+fn id_length(git: &Path) -> usize {
+    let config = read_text(&common(git).join("config")).unwrap_or_default();
+    let is_sha256 = |line: &str| {
+        let words = line.split_whitespace().collect::<String>();
+        words.eq_ignore_ascii_case("objectformat=sha256")
+    };
+    match config.lines().any(is_sha256) {
+        true => SHA256,
+        false => SHA1,
+    }
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path)
         .ok()?
         .take(MAX_INDEX)
         .read_to_end(&mut bytes);
     read.ok()?;
-    parse(&bytes)
+    Some(bytes)
 }
 
 /// Takes the next bytes off the front.
@@ -109,8 +151,8 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// The entries of an index; `None` if it is none that is understood.
-fn parse(index: &[u8]) -> Option<Vec<Entry>> {
+/// What is in an index with object names of `id_length` bytes; `None` if it is none that is understood.
+fn parse(index: &[u8], id_length: usize) -> Option<Index> {
     let mut bytes = Bytes(index);
     if bytes.take(4)? != b"DIRC" {
         return None;
@@ -125,7 +167,7 @@ fn parse(index: &[u8]) -> Option<Vec<Entry>> {
         bytes.take(24)?;
         let mode = bytes.number()?;
         bytes.take(12)?;
-        let id = bytes.take(20)?.try_into().ok()?;
+        let id = bytes.take(id_length)?.try_into().ok();
         let flags = bytes.take(2)?;
         if flags[0] & 0x40 != 0 {
             bytes.take(2)?;
@@ -147,7 +189,27 @@ fn parse(index: &[u8]) -> Option<Vec<Entry>> {
         }
         before = path;
     }
-    Some(entries)
+    let shared = shared(bytes, id_length);
+    Some(Index { entries, shared })
+}
+
+/// The name of the index that one goes on from, by the extensions behind its entries.
+fn shared(mut bytes: Bytes<'_>, id_length: usize) -> Option<String> {
+    // At the end is a checksum.
+    while bytes.0.len() > id_length {
+        let signature = bytes.take(4)?;
+        let length = usize::try_from(bytes.number()?).ok()?;
+        let data = bytes.take(length)?;
+        if signature == b"link" {
+            let id = data.get(..id_length)?.iter();
+            return Some(format!("sharedindex.{}", hex(id)));
+        }
+    }
+    None
+}
+
+fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -218,13 +280,34 @@ mod tests {
                 "web/x.log",
             ];
             assert_eq!(names, expected, "{version}");
-            let id = data_encoding_hex(&tracked["web/x.log"]);
+            let id = hex(tracked["web/x.log"].unwrap().iter());
             assert_eq!(id, git(&root, &["hash-object", "web/x.log"]));
         }
     }
 
-    fn data_encoding_hex(id: &BlobId) -> String {
-        id.iter().map(|byte| format!("{byte:02x}")).collect()
+    #[test]
+    fn files_of_a_split_index_and_of_a_repository_with_sha256_are_those_that_git_lists() {
+        for format in ["sha1", "sha256"] {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path();
+            let write = |name: &str, text: &str| fs::write(root.join(name), text).unwrap();
+            let tracked = || GitCheckout::around(root).unwrap().tracked();
+            let names = || tracked().into_keys().collect::<Vec<_>>();
+            git(root, &["init", "-q", &format!("--object-format={format}")]);
+            for name in ["a.py", "b.py"] {
+                write(name, "1");
+            }
+            git(root, &["add", "."]);
+            assert_eq!(names(), ["a.py", "b.py"], "{format}");
+            assert_eq!(tracked()["a.py"].is_some(), format == "sha1");
+            git(root, &["update-index", "--split-index"]);
+            write("b.py", "2");
+            write("c.py", "3");
+            git(root, &["add", "."]);
+            assert_eq!(names(), ["a.py", "b.py", "c.py"], "{format}");
+            // Which of the shared part were added anew is not looked for.
+            assert_eq!(tracked()["b.py"], None);
+        }
     }
 
     #[test]
@@ -234,10 +317,10 @@ mod tests {
         fs::write(dir.path().join("a"), "1").unwrap();
         git(dir.path(), &["add", "."]);
         let index = fs::read(dir.path().join(".git/index")).unwrap();
-        assert_eq!(parse(&index).unwrap().len(), 1);
+        assert_eq!(parse(&index, SHA1).unwrap().entries.len(), 1);
         for length in 0..60 {
-            assert!(parse(&index[..length]).is_none(), "{length}");
+            assert!(parse(&index[..length], SHA1).is_none(), "{length}");
         }
-        assert!(parse(b"nonsense").is_none());
+        assert!(parse(b"nonsense", SHA1).is_none());
     }
 }

@@ -66,7 +66,7 @@ fn committed(root: &Path, name: &SourceName) -> Option<Option<[u8; 20]>> {
     let below = root.strip_prefix(checkout.root.canonicalize().ok()?).ok()?;
     // Git writes `/` on every system.
     let below = SourceName::of(&below.join(name.as_str())).ok()?;
-    Some(checkout.tracked().get(below.as_str()).copied())
+    Some(checkout.tracked().get(below.as_str()).copied().flatten())
 }
 
 /// What a file holds, and its name as a blob of Git.
