@@ -431,9 +431,13 @@ mod here {
                     "give files and directories below the one that is compared (--sources DIR)",
                 )
             };
-            let found = path
-                .canonicalize()
-                .map_err(|error| fault(&format!("cannot be used: {error}")))?;
+            let found = path.canonicalize().map_err(|error| {
+                let failure = fault(&format!("cannot be used: {error}"));
+                match error.kind() {
+                    io::ErrorKind::NotFound => failure.hint(hint_of_missing(path)),
+                    _ => failure,
+                }
+            })?;
             let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
             let below = found.strip_prefix(&real);
             let below = below.map_err(|_| {
@@ -479,6 +483,14 @@ mod here {
         }
     }
 
+    /// What to do about a path that leads to nothing.
+    fn hint_of_missing(path: &Path) -> &'static str {
+        match path.to_string_lossy().contains(['*', '?', '[']) {
+            true => "patterns are for the shell to fill in; name a directory to copy what is in it",
+            false => "what is no more here is not deleted there: remove it there as well",
+        }
+    }
+
     /// The files that were named, and those within directories.
     fn files_of(
         named: &[Named],
@@ -506,7 +518,7 @@ mod here {
             if within.is_empty() {
                 let given = &path.given;
                 let message = format!(
-                    "{given:?} has no file that is compared: an ignore file leaves it out, or it is empty"
+                    "{given:?} has no file that is compared: it is hidden, an ignore file leaves it out, or it is empty"
                 );
                 return Err(Failure::new(ErrorCode::PushIncomplete, message)
                     .hint("name its files one by one to copy them all the same"));

@@ -192,6 +192,14 @@ fn a_push_does_not_go_through_links_and_takes_nothing_from_outside() {
     );
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     assert_eq!(text(there.path(), "ok.py"), "fine");
+    for (name, hint) in [
+        ("*.py", "patterns are for the shell"),
+        ("gone.py", "is not deleted there"),
+    ] {
+        let pushed = beside(&pair.listener, here.path(), &["push", name]);
+        assert_eq!(pushed.status.code(), Some(2), "{pushed:?}");
+        assert!(stderr(&pushed).contains(hint), "{pushed:?}");
+    }
     let pushed = beside(&pair.listener, here.path(), &["push", "/etc/hostname"]);
     assert_eq!(pushed.status.code(), Some(2), "{pushed:?}");
 }

@@ -362,7 +362,10 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     file_metadata::without_links(&mut options);
     let file = options.open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
     }
     Ok(file)
 }
