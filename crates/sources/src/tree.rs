@@ -2,7 +2,8 @@
 //!
 //! Meant are the files that Git tracks, whatever ignore files say, and those that the work tree's own ignore files
 //! leave. What stands above the work tree, or is another tool's (`.ignore`), says nothing. The order is always the
-//! same, with what was installed beside the sources at the end, so that a limit cuts there.
+//! same, with what was installed beside the sources at the end, and what no debugger stops in before that, so that a
+//! limit cuts there.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -60,6 +61,21 @@ const INSTALLED: [&str; 5] = [
     "venv",
     "dist-packages",
 ];
+
+/// How the names of files end in which programs are written that a debugger steps through.
+const OF_PROGRAMS: [&str; 50] = [
+    "asm", "c", "c++", "cc", "cjs", "clj", "cpp", "cs", "cts", "cu", "cxx", "d", "dart", "erb",
+    "ex", "exs", "f90", "fs", "go", "groovy", "h", "hh", "hpp", "hs", "inc", "java", "jl", "js",
+    "jsx", "kt", "kts", "lua", "m", "mjs", "mm", "php", "pl", "pm", "py", "pyx", "rb", "rs", "s",
+    "scala", "swift", "ts", "tsx", "vb", "vue", "zig",
+];
+
+/// Whether a file is one that a debugger steps through, by its name.
+fn is_of_program(name: &SourceName) -> bool {
+    let suffix = Path::new(name.as_str()).extension();
+    let suffix = suffix.and_then(|suffix| suffix.to_str());
+    suffix.is_some_and(|suffix| OF_PROGRAMS.contains(&suffix.to_lowercase().as_str()))
+}
 
 /// A directory that is scanned again and again; what has not been touched is not read again.
 #[derive(Debug)]
@@ -182,7 +198,7 @@ impl Tree {
         }
         listing.names = names.into_iter().collect();
         let installed = Installed::among(listing.names.iter());
-        let order = |name: &SourceName| (installed.has(name), name.clone());
+        let order = |name: &SourceName| (installed.has(name), !is_of_program(name), name.clone());
         listing.names.sort_by_cached_key(order);
         listing
     }
@@ -518,10 +534,20 @@ mod tests {
             ..Limits::DEFAULT
         });
         assert!(late.left_out > 0 && late.files.is_empty());
+        // Beside data, pictures and the like.
+        for n in 0..50 {
+            write(dir.path(), &format!("assets/{n:02}.png"), "12345");
+        }
+        let before_data = scan(Limits {
+            files: 51,
+            ..Limits::DEFAULT
+        });
+        assert_eq!((before_data.files.len(), before_data.left_out), (51, 101));
+        assert_eq!(names(&before_data), names(&few));
         let long = scan(Limits {
             file: 4,
             ..Limits::DEFAULT
         });
-        assert_eq!((long.files.len(), long.left_out), (0, 102));
+        assert_eq!((long.files.len(), long.left_out), (0, 152));
     }
 }
