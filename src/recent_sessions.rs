@@ -48,6 +48,9 @@ pub struct RecentSession {
     /// Which directories hold the same files at both ends, once comparing them has told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<SourceRoots>,
+    /// Whether comparing has found no file here that is taken for one there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nothing_in_common: bool,
     /// The other options of this `p2pdbg listen` that were given on its command line, as `OPTION` or `OPTION=VALUE`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
@@ -128,6 +131,7 @@ impl RecentSession {
             peer: None,
             there: None,
             roots: None,
+            nothing_in_common: false,
             options: Vec::new(),
             rendezvous_given: false,
         }
@@ -139,7 +143,15 @@ impl RecentSession {
             self.peer = Some(name.to_string());
             self.there = None;
             self.roots = None;
+            self.nothing_in_common = false;
         }
+    }
+
+    /// Notes what comparing has found. What was found before is not forgotten: the files there may be away for a
+    /// moment.
+    pub fn set_roots(&mut self, roots: Option<SourceRoots>) {
+        self.nothing_in_common = roots.is_none();
+        self.roots = roots.or(self.roots.take());
     }
 
     /// The other options with which it was started, with their values.

@@ -38,6 +38,10 @@ impl PathMapping {
             mapped(directory, here, &roots.there())
         });
         let named = || {
+            // Neither is the other one's then.
+            if session.nothing_in_common {
+                return None;
+            }
             let mut there = session.there.as_ref()?.roots_beside(&session.here);
             // A connect that was started at the top of its host says nothing of where the program is.
             there.retain(|path| !is_top(path.as_str()));
@@ -120,16 +124,19 @@ impl PathMapping {
         };
         let mut notes = Vec::new();
         let roots = there.roots_beside(&session.here);
-        if session.roots.is_none()
-            && !roots.is_empty()
-            && roots.iter().all(|path| is_top(path.as_str()))
-        {
-            notes.push(
+        let is_top = !roots.is_empty() && roots.iter().all(|path| is_top(path.as_str()));
+        let why = match (session.roots.is_some(), is_top) {
+            (true, _) => None,
+            (false, true) => Some(
                 "p2pdbg connect was started at the top of its host's files, so there is no path mapping: start it in the \
-                 program's directory, or with --sources DIR"
-                    .to_owned(),
-            );
-        }
+                 program's directory, or with --sources DIR",
+            ),
+            (false, false) => session.nothing_in_common.then_some(
+                "no file here is taken for one at the debuggee, so there is no path mapping: name the directory with the \
+                 sources with --sources DIR at the end where it is another one",
+            ),
+        };
+        notes.extend(why.map(str::to_owned));
         let is_rdbg = |forward: &crate::recent_sessions::RecentForward| {
             forward.debugger == Some(Preset::Rdbg)
         };
@@ -286,6 +293,30 @@ mod tests {
             let notes = paths.notes(&session);
             assert_eq!(notes.is_empty(), is_mapped, "{there}: {notes:?}");
         }
+    }
+
+    #[test]
+    fn directories_that_have_no_file_in_common_are_not_each_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut session = session(dir.path(), "/srv/app");
+        let roots = SourceRoots {
+            here: HostPath::of(dir.path()).unwrap(),
+            there: path("/srv/app/web"),
+            resolved: None,
+        };
+        session.set_roots(None);
+        let paths = PathMapping::of(dir.path(), &session);
+        assert!(paths.remote.is_empty());
+        let notes = paths.notes(&session);
+        assert!(notes[0].contains("no file here is taken"), "{notes:?}");
+        session.set_roots(Some(roots));
+        assert_eq!(mapping(dir.path(), &session).1, "/srv/app/web");
+        session.set_roots(None);
+        assert_eq!(
+            mapping(dir.path(), &session).1,
+            "/srv/app/web",
+            "away for a moment"
+        );
     }
 
     #[test]

@@ -531,6 +531,15 @@ fn trees_with_nothing_in_common_are_a_warning_and_copy_nothing() {
     }
     let listed = beside(&pair.listener, here.path(), &["sources"]);
     assert!(stderr(&listed).contains("no file in common"), "{listed:?}");
+    // What was warned of is not written either.
+    let state = pair.listener.home().state();
+    let ide = ["ide", "vscode", "--state", state.to_str().unwrap()];
+    let shown = eventually("note that there is no mapping", || {
+        let shown = beside(&pair.listener, here.path(), &ide);
+        let is_told = stderr(&shown).contains("no file here is taken for one at the debuggee");
+        is_told.then_some(shown)
+    });
+    assert!(!stdout(&shown).contains(accepted), "{shown:?}");
     for (name, why) in [("nosuch", "No such file"), ("app.py", "not a directory")] {
         let listed = beside(&pair.listener, here.path(), &["sources", "--sources", name]);
         let said = stderr(&listed);

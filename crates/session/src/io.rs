@@ -53,8 +53,9 @@ pub enum SessionOutput {
     Relay(NodeNumber),
     /// Where the peer runs, as it says.
     Facts(HostFacts),
-    /// Which directories hold the same files at both ends.
-    Roots(SourceRoots),
+    /// Which directories hold the same files at both ends; none if each end has files, and none of them is taken for
+    /// one of the other's.
+    Roots(Option<SourceRoots>),
     /// The forwards stand, at both ends.
     Ready(Vec<Forward>),
     /// Whether no path to the peer is left, whenever that has changed.

@@ -84,6 +84,9 @@ impl SessionDriver {
         if differences.is_of_strangers() {
             let why = differences.why_strangers();
             reporter.emit(Report::Warning(self.nothing_in_common(why)));
+            if differences.only_here > 0 && differences.only_there > 0 {
+                self.tell(SessionOutput::Roots(None));
+            }
         } else {
             reporter.emit(Report::Sources(report));
         }
@@ -128,7 +131,7 @@ impl SessionDriver {
             if self.sources.roots.as_ref() != Some(&roots) {
                 self.sources.roots = Some(roots.clone());
                 self.note_roots();
-                self.tell(SessionOutput::Roots(roots));
+                self.tell(SessionOutput::Roots(Some(roots)));
             }
         }
     }

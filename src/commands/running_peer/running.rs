@@ -86,7 +86,7 @@ impl RunningPeer {
             Some(SessionOutput::Roots(roots)) => {
                 let place = self.places.get_mut(running.place);
                 if let Some(recent) = place.and_then(|place| place.recent.as_mut()) {
-                    recent.roots = Some(roots);
+                    recent.set_roots(roots);
                 }
                 self.write_recent();
                 None

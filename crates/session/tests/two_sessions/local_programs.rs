@@ -280,7 +280,7 @@ async fn files_of_both_ends_are_compared_and_what_differs_is_told() {
     let differ: Vec<String> = report.differ.iter().map(ToString::to_string).collect();
     assert_eq!((differ, report.same), (vec!["app.py".to_owned()], 1));
     let roots = |output| match output {
-        SessionOutput::Roots(roots) => Some(roots),
+        SessionOutput::Roots(roots) => roots,
         _ => None,
     };
     let roots = pair.listener.told(roots).await;
@@ -298,6 +298,11 @@ async fn directories_with_no_file_in_common_are_warned_of() {
     }
     let mut pair = compared(&directories).await;
     assert_eq!(pair.listener.warning().await, WarningCode::NothingInCommon);
+    let roots = |output| match output {
+        SessionOutput::Roots(roots) => Some(roots),
+        _ => None,
+    };
+    assert_eq!(pair.listener.told(roots).await, None);
 }
 
 /// A pair with a stream between them, whose ends compare these directories: the listener's and the connector's.
