@@ -255,13 +255,29 @@ fn what_does_not_parse_is_told_with_what_to_write() {
     assert!(preset.hint.unwrap().contains("gdbserver"));
     for line in [
         ["--allow", "db"],
-        ["--stun", "stun:a.example"],
+        ["--stun", "stun:a.example:b"],
         ["--resume-for", "forever"],
         ["--name", "a b"],
         ["--peer", "-"],
         ["--rendezvous", "https://example.org"],
     ] {
         assert_eq!(fault(&line).exit_status(), 2, "{line:?}");
+    }
+}
+
+#[test]
+fn stun_servers_may_be_written_as_webrtc_has_them() {
+    for (written, expected) in [
+        ("stun:stun.example.org:19302", "stun.example.org:19302"),
+        ("stun:[::1]", "[::1]:3478"),
+        ("stun://stun.example.org", "stun.example.org:3478"),
+        ("stun:3478", "stun:3478"),
+        ("stun", "stun:3478"),
+    ] {
+        let options = listen(&["--stun", written], configured()).unwrap();
+        let servers = options.session.stun.iter();
+        let servers: Vec<String> = servers.map(ToString::to_string).collect();
+        assert_eq!(servers, [expected], "{written}");
     }
 }
 

@@ -73,12 +73,20 @@ pub(super) fn resolve_stun(args: &[String], config: &Config) -> Result<Vec<StunS
         return Err(Failure::new(ErrorCode::Usage, message));
     }
     let parse = |text: &String| {
-        text.trim().parse().map_err(|fault| {
+        without_scheme(text.trim()).parse().map_err(|fault| {
             let message = format!("{place} {text:?}: {fault}");
             Failure::new(ErrorCode::Usage, message).hint("write HOST or HOST:PORT")
         })
     };
     servers.iter().map(parse).collect()
+}
+
+/// A STUN server without the `stun:` with which WebRTC's are written (RFC 7064); a host may be called so itself.
+fn without_scheme(text: &str) -> &str {
+    let rest = text.strip_prefix("stun:");
+    let is_port = |rest: &str| rest.parse::<u16>().is_ok();
+    rest.filter(|rest| !is_port(rest))
+        .map_or(text, |rest| rest.trim_start_matches('/'))
 }
 
 /// A variable or a key that is set to nothing counts as not set.
