@@ -4,7 +4,7 @@
 //! [`SessionPolicy`] below, and heeded where that is read; nothing between the two repeats it.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -108,6 +108,8 @@ pub struct SessionOptions {
     pub stun: Vec<StunServer>,
     /// The state directory; none for the platform's own.
     pub state: Option<PathBuf>,
+    /// Where the user has named it, for people.
+    pub state_place: Option<String>,
     /// What holds for a session with each peer.
     pub policy: SessionPolicy,
 }
@@ -132,6 +134,7 @@ pub(super) fn resolve_session(
     };
     let stun = resolve_stun(&args.stun, &config)?;
     let traversal = config.traversal.resolve(&|key| config.place(key))?;
+    let state_place = state_place(args.state.as_ref(), &config);
     Ok(SessionOptions {
         rendezvous,
         name,
@@ -142,6 +145,7 @@ pub(super) fn resolve_session(
         },
         stun,
         state: state(args.state, config.state),
+        state_place,
         policy,
     })
 }
@@ -220,7 +224,24 @@ pub(super) fn state(asked: Option<OsString>, configured: Option<PathBuf>) -> Opt
     let asked = asked.map(|dir| at_home(PathBuf::from(dir)));
     let given = asked.into_iter().chain(borrowed_host::state());
     let mut states = given.chain(configured);
-    states.find(|dir| !dir.as_os_str().is_empty())
+    states.find(|dir| !is_blank(dir.as_os_str()))
+}
+
+/// Whether a directory is named by nothing, as with a variable that is set and empty.
+fn is_blank(dir: &OsStr) -> bool {
+    dir.to_str().is_some_and(|dir| dir.trim().is_empty())
+}
+
+/// Where the state directory was named: on the command line, in a variable or in the file.
+fn state_place(asked: Option<&OsString>, config: &Config) -> Option<String> {
+    const VARIABLE: &str = "P2PDBG_STATE";
+    match asked.filter(|dir| !is_blank(dir)) {
+        // clap has taken the variable where there was no option.
+        Some(dir) if std::env::var_os(VARIABLE).as_ref() == Some(dir) => Some(VARIABLE.to_owned()),
+        Some(_) => Some("--state".to_owned()),
+        None if borrowed_host::state().is_some() => None,
+        None => config.state.is_some().then(|| config.place("state")),
+    }
 }
 
 /// Whether only this user's programs are let in, which only Linux tells from others'.

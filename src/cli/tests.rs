@@ -117,6 +117,8 @@ fn the_command_line_wins_over_the_file() {
     let file = listen(&[], config.clone()).unwrap();
     assert_eq!(file.session.name.as_str(), "filed");
     assert_eq!(file.session.state, Some("/filed".into()));
+    let place = file.session.state_place.as_deref();
+    assert_eq!(place, Some("state in the configuration file"));
     assert_eq!(file.forwards.len(), 2);
     assert_eq!(file.session.stun, ["filed.example".parse().unwrap()]);
     let line = [
@@ -132,13 +134,15 @@ fn the_command_line_wins_over_the_file() {
     assert_eq!(typed.session.rendezvous.host, "192.0.2.1");
     assert_eq!(typed.session.name.as_str(), "typed");
     assert_eq!(typed.session.state, Some("/typed".into()));
+    assert_eq!(typed.session.state_place.as_deref(), Some("--state"));
     assert_eq!(typed.forwards, ["debugpy".parse().unwrap()]);
 }
 
 #[test]
 fn a_value_of_nothing_counts_as_none() {
-    let line = ["--rendezvous", "", "--name", " ", "--state", ""];
+    let line = ["--rendezvous", "", "--name", " ", "--state", " "];
     let options = listen(&line, configured()).unwrap();
+    assert_eq!(options.session.state, configured().state);
     assert_eq!(options.session.rendezvous.host, "192.0.2.1");
     assert_eq!(options.session.name, PeerName::of_this_host());
 }

@@ -259,4 +259,6 @@ fn a_state_directory_that_others_can_read_is_not_used() {
     let mut listener = setting.listener().home(home).start();
     let failure = listener.fails(ErrorCode::StateDir);
     assert!(failure.message.contains("chmod 700"), "{failure:?}");
+    let place = "P2PDBG_STATE: the state directory";
+    assert!(failure.message.starts_with(place), "{failure:?}");
 }

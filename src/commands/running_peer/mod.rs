@@ -121,7 +121,14 @@ impl RunningPeer {
                 options.policy.allow.require(&forward.target)?;
             }
         }
-        let state = open_state(options.state.as_deref(), &reporter)?;
+        let state = open_state(options.state.as_deref(), &reporter);
+        let state = state.map_err(|failure| match &options.state_place {
+            Some(place) => Failure {
+                message: format!("{place}: {}", failure.message),
+                ..failure
+            },
+            None => failure,
+        })?;
         #[cfg(windows)]
         tell_of_firewall(&state, &reporter);
         let identity = Arc::new(Identity::load_or_make(&state).map_err(state_failure)?);
