@@ -138,12 +138,16 @@ fn hint(what: &str) -> String {
 /// Which keys there are.
 const KEYS: &str = "its keys are rendezvous, name, state, forwards, stun and the table [traversal]; see docs/CONFIGURATION.md";
 
+/// Where the keys of the table are listed, of which the parser lists the names itself.
+const KEYS_OF_TRAVERSAL: &str = "docs/CONFIGURATION.md says what the keys of [traversal] are for";
+
 /// Which key is meant by one that is not known.
 fn hint_of_key(what: &str) -> String {
     let mut quoted = what.split('`').skip(1).step_by(2);
     let key = quoted.next().unwrap_or_default();
     match nearest(&key.to_lowercase(), quoted) {
         Some(near) => format!("is {near} meant?"),
+        None if what.contains("`port_mapping`") => KEYS_OF_TRAVERSAL.to_owned(),
         None => KEYS.to_owned(),
     }
 }
@@ -414,6 +418,11 @@ mod tests {
                 "is rendezvous meant?",
             ),
             ("color = 'x'", "unknown field `color`", "its keys are"),
+            (
+                "[traversal]\nudp = false",
+                "unknown field `udp`",
+                "the keys of [traversal]",
+            ),
             ("name = 'a'\nname = 'b'", "duplicate key", "once"),
         ] {
             let failure = read(text).unwrap_err();
