@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::{
     entry::Entry,
-    list_merge::{self, IDENTITIES},
+    own_elements::{self, IDENTITIES},
     written::Lists,
 };
 
@@ -191,7 +191,7 @@ pub(super) fn merge(
             (Some(node), Value::Array(elements)) if node.as_array().is_some() => {
                 if let Some(list) = node.as_array() {
                     let before = written.get(&name).map(Vec::as_slice);
-                    let updated = list_merge::update(&list, elements, before);
+                    let updated = own_elements::update(&list, elements, before);
                     let left = updated.left.into_iter();
                     notes.extend(
                         left.map(|left| format!("left {key:?} of {within:?} as it is: {left}")),

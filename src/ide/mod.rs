@@ -10,8 +10,8 @@
 mod entry;
 mod jetbrains;
 mod jsonc_merge;
-mod list_merge;
 mod nvim;
+mod own_elements;
 mod paths;
 mod values;
 mod vscode;

@@ -80,7 +80,7 @@ const DEFENDED: [(&[&str], &str); 7] = [
         "a link knows its node and its network, and a network its uplink: the lab is a graph",
     ),
     (
-        &["src/ide/jsonc_merge.rs", "src/ide/list_merge.rs"],
+        &["src/ide/jsonc_merge.rs", "src/ide/own_elements.rs"],
         "an object holds lists and a list objects, so merging them is one recursion",
     ),
     (

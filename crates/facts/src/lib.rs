@@ -6,11 +6,11 @@
 //! the business of comparing them.
 
 mod debuggers;
+mod default_root;
 mod git;
 mod git_directory;
 mod git_index;
 mod host_path;
-mod roots;
 
 use std::{env, ffi::OsStr, path::Path};
 
@@ -18,9 +18,11 @@ use p2pdbg_proto::facts::{Facts, MAX_DEBUGGERS, MAX_TEXT};
 use serde::{Deserialize, Serialize};
 
 pub use debuggers::on_path;
+pub use default_root::{
+    SourceRoots, by_its_name, default_root, holds_home, real_path, working_directory,
+};
 pub use git::GitCheckout;
 pub use host_path::{HostPath, NotAHostPath};
-pub use roots::{SourceRoots, by_its_name, default_root, holds_home, real_path, working_directory};
 
 use p2pdbg_base::Untrusted;
 

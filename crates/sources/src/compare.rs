@@ -10,7 +10,7 @@ use p2pdbg_proto::sources::Verdict;
 
 use super::{
     Content, Installed, Prefixes, Scan, SourceName, Tree,
-    align::{self, Alignment, Names},
+    directory_pair::{self, Alignment, Names},
 };
 
 /// What differs between the two ends.
@@ -201,7 +201,7 @@ fn as_spelt(
         .keys()
         .filter(|_| is_known)
         .filter_map(|name| Some((name, names.find(&prefixes.there(name)?)?)));
-    align::as_spelt(prefixes, &in_common.collect::<Vec<_>>())
+    directory_pair::as_spelt(prefixes, &in_common.collect::<Vec<_>>())
 }
 
 /// Aligns what the peer has with the list of files, or else with all that are there, which are added to it then. What
@@ -243,7 +243,7 @@ fn align_with(
     let before = tree.aligned.clone();
     let theirs = taken(asked.keys(), with_installed);
     let ours = taken(names.iter(), with_installed);
-    align::align(&theirs, &ours, before.as_ref(), |there, here| {
+    directory_pair::align(&theirs, &ours, before.as_ref(), |there, here| {
         let content = asked.get(there);
         content.is_some_and(|content| {
             tree.look(here, read)

@@ -1,5 +1,6 @@
-//! Lists within our entries, to which the user may have added: what was written the last time and is wanted no more
-//! goes, what is wanted comes, and everything else stays where it is, comments and all.
+//! Which elements of the lists within our entries are ours, where the user may have added to them: what was written
+//! the last time and is wanted no more goes, what is wanted comes, and everything else stays where it is, comments
+//! and all.
 
 use jsonc_parser::cst::{CstArray, CstInputValue as Value, CstNode};
 use p2pdbg_forward::{ForwardSpec, Preset};
