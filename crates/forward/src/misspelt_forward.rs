@@ -69,8 +69,8 @@ fn without_decoration(text: &str) -> &str {
     let bare = text.strip_prefix("tcp:").unwrap_or(text);
     let bare = bare.strip_suffix("/tcp").unwrap_or(bare);
     let bare = bare.trim_end_matches('/');
-    let port = bare.trim_matches(':');
-    if parse_port(port).is_ok() { port } else { bare }
+    let port = bare.strip_prefix(':').or(bare.strip_suffix(':'));
+    port.filter(|port| parse_port(port).is_ok()).unwrap_or(bare)
 }
 
 /// The presets that a program, a language or an IDE calls for by `name`, if p2pdbg knows it.
