@@ -3,4 +3,5 @@
 
 mod after_install;
 mod container;
+mod launcher;
 mod parts;

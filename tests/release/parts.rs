@@ -121,3 +121,42 @@ fn release_refuses_a_directory_with_files_of_another_version() {
     checkout.make("first", &archived);
     checkout.make("second", &archived);
 }
+
+#[test]
+fn manual_pages_are_by_a_program_that_is_released() {
+    let checkout = Checkout::new();
+    let (native, other) = match cfg!(target_arch = "aarch64") {
+        true => (AARCH64, X86_64),
+        false => (X86_64, AARCH64),
+    };
+    // What an earlier release built for this processor stays there.
+    checkout.make("first", &["--target", native, "--part", "programs"]);
+    let emulator = format!("qemu-{}-static", other.split('-').next().unwrap());
+    let tools = checkout.0.path().join("target/cache/p2pdbg-release");
+    let written = format!("printf '#!/bin/sh\\nexec \"$@\"\\n' >{emulator}; chmod 755 {emulator}");
+    let emulates = Command::new("sh")
+        .args(["-ec", &written])
+        .current_dir(tools)
+        .status();
+    assert!(emulates.unwrap().success());
+
+    let parts = ["--part", "programs", "--part", "archives"];
+    checkout.make("second", &[&["--target", other][..], &parts].concat());
+    let page = |target: &str| {
+        let name = format!("p2pdbg-{}-{target}", env!("CARGO_PKG_VERSION"));
+        let pack =
+            format!("tar -xOf dist/{name}.tar.gz {name}/share/man/man1/p2pdbg.1.gz | gzip -d");
+        let unpacked = Command::new("sh")
+            .args(["-ec", &pack])
+            .current_dir(checkout.0.path())
+            .output();
+        String::from_utf8(unpacked.unwrap().stdout).unwrap()
+    };
+    assert_eq!(page(other), "page of second\n");
+    let both = ["--target", native, "--target", other];
+    checkout.make("third", &[&both[..], &parts].concat());
+    assert_eq!(
+        [page(native), page(other)],
+        ["page of third\n", "page of third\n"]
+    );
+}
