@@ -3,8 +3,8 @@
 //! Where they differ, breakpoints land on the wrong line. The IDE's end scans a directory (`Tree`): names and what the
 //! files hold, within `Limits`, links never followed. In a conversation (`talk`), which is a stream of the session, it
 //! tells its names, and the debuggee's end looks for just these (`compare`): first which directory below its root holds
-//! what which directory below the other root does (`directory_pair`), since one may be a part of the other. Both say what
-//! differs (`Differences`). Nothing is copied unless `p2pdbg push` asks for it, and only into the directory that
+//! what which directory below the other root does (`directory_pair`), since one may be a part of the other. Both say
+//! what differs (`Differences`). Nothing is copied unless `p2pdbg push` asks for it, and only into the directory that
 //! `connect --accept-push` named (`Inbox`), where the file is that is meant.
 //!
 //! Left out: what is missing at one end, which moves no breakpoint; and deleting, which nobody asks for.

@@ -4,12 +4,28 @@ use std::{collections::HashSet, net::IpAddr, time::Instant};
 
 use p2pdbg_proto::{code::Nameplate, control::SessionId};
 
-use super::{Arrival, handle_side::HandleSide, prepared::Prepared, standing::Standing};
+use super::{Arrival, handle_side::HandleSide, prepared::Prepared};
 use crate::{
     keys::KeyId,
     limits::{Bucket, Prefix},
     registry::voucher_codec::Account,
 };
+
+/// How a peer is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not said hello.
+    Stranger {
+        /// When it is shut out if it has not said hello by then.
+        greet_by: Instant,
+    },
+    /// It has said hello and shown nothing: it may join a nameplate.
+    Keyless,
+    /// It has a voucher for waiting at handles, granted under this key.
+    Vouched(KeyId, Account),
+    /// It has this key, or none is needed.
+    Full(KeyId),
+}
 
 /// Whose sessions are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

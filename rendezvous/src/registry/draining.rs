@@ -6,7 +6,10 @@ use std::time::Instant;
 use p2pdbg_proto::{control::FromRendezvous, node::Node};
 
 use super::{
-    Effect, Now, Registry, cluster::Cluster, connection::Connection, left_s, standing::Standing,
+    Effect, Now, Registry,
+    cluster::Cluster,
+    connection::{Connection, Standing},
+    left_s,
 };
 
 impl Connection {

@@ -9,10 +9,9 @@ use p2pdbg_proto::control::{Handle, MeetingPoint, Refusal, Role, SessionId};
 
 use super::{
     ConnId, Effect, Now, Registry,
-    connection::{Connection, Holder},
+    connection::{Connection, Holder, Standing},
     handle_side::HandleSide,
     limit,
-    standing::Standing,
 };
 use crate::{
     keys::KeyId,

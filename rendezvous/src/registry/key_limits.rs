@@ -8,7 +8,7 @@ use std::{
 use p2pdbg_proto::control::{Refusal, SessionId};
 
 use super::{
-    ConnId, Effect, Now, Registry, shared_limits::is_met_soon, standing::Standing,
+    ConnId, Effect, Now, Registry, connection::Standing, shared_limits::is_met_soon,
     voucher_codec::Account,
 };
 use crate::{

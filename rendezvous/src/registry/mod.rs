@@ -41,14 +41,13 @@ use tracing::Span;
 
 use self::{
     cluster::Cluster,
-    connection::Connection,
+    connection::{Connection, Standing},
     handles::Handles,
     key_limits::ByKey,
     nameplate_end::{CarriedNameplate, End},
     nameplates::Nameplates,
     room::Resting,
     sessions::{Ended, Sessions},
-    standing::Standing,
 };
 use crate::{
     cluster_store::Ask,

@@ -13,11 +13,10 @@ use p2pdbg_proto::{
 
 use super::{
     ConnId, Effect, Now, Registry,
-    connection::Connection,
+    connection::{Connection, Standing},
     limit,
     nameplate_end::{CarriedNameplate, End},
     shared_limits::OWED_FOR,
-    standing::Standing,
 };
 use crate::{
     keys::KeyId,

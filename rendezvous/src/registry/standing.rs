@@ -3,35 +3,18 @@
 //! Without any a peer may join a nameplate, and meet at a handle one that waits there and has a key. It makes no code
 //! ([`nameplates`](super::nameplates)) and waits at no handle ([`handles`](super::handles)).
 
-use std::{net::IpAddr, time::Instant};
+use std::net::IpAddr;
 
 use p2pdbg_proto::control::{Credential, Refusal};
 
 use super::{
     ConnId, Now, Registry,
-    connection::Connection,
-    voucher_codec::{Account, Purpose},
+    connection::{Connection, Standing},
+    voucher_codec::Purpose,
 };
-use crate::keys::KeyId;
 
 /// What a peer is told whose key only the store can know, while that is away: this node asks it again every second.
 const KEYS_AWAY: Refusal = Refusal::KeysAway { retry_after_s: 5 };
-
-/// How a peer is let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It has not said hello.
-    Stranger {
-        /// When it is shut out if it has not said hello by then.
-        greet_by: Instant,
-    },
-    /// It has said hello and shown nothing: it may join a nameplate.
-    Keyless,
-    /// It has a voucher for waiting at handles, granted under this key.
-    Vouched(KeyId, Account),
-    /// It has this key, or none is needed.
-    Full(KeyId),
-}
 
 impl Registry {
     /// What the credential of a peer at this address entitles it to. A wrong key counts as many joins that missed, so

@@ -7,8 +7,7 @@ use p2pdbg_proto::control::FromRendezvous;
 
 use super::{
     ConnId, Effect, Now, Registry,
-    connection::Connection,
-    standing::Standing,
+    connection::{Connection, Standing},
     voucher_codec::{Purpose, new_account},
 };
 use crate::keys::KeyId;

@@ -33,6 +33,7 @@ mod peer_lost;
 mod relay_uncarried;
 
 mod starved_path;
+mod starved_path_moves;
 mod tunnel_choice;
 
 #[cfg(test)]

@@ -16,8 +16,6 @@
 //! is small and drop the rest. So is the relay over UDP, against itself over TCP. Here the way that the streams have is
 //! the *first*, and the other one the *second*.
 
-mod moves;
-
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},

@@ -7,13 +7,13 @@ use p2pdbg_path::PathCommand;
 use p2pdbg_proto::tunnel::PathKind;
 
 use super::{
-    super::{Decisions, Output},
-    TRIAL, Verdict,
+    Decisions, Output,
+    starved_path::{TRIAL, Verdict},
 };
 
 impl Decisions {
     /// Weighs what the way that the streams use carries against what another would.
-    pub(in crate::decisions) fn weigh(&mut self, now: Instant) {
+    pub(super) fn weigh(&mut self, now: Instant) {
         if self.settings.path_policy.allows_direct() {
             self.weigh_direct(now);
         }
@@ -61,7 +61,7 @@ impl Decisions {
     }
 
     /// The tunnel that streams use has become suspect, and they have not left it yet.
-    pub(in crate::decisions) fn on_used_silent(&mut self, now: Instant) {
+    pub(super) fn on_used_silent(&mut self, now: Instant) {
         let (flow, relay) = (self.streams.flow, self.has_relay());
         if self.uses_direct() {
             if self.starving.by_tcp.is_none() {
@@ -89,7 +89,7 @@ impl Decisions {
     }
 
     /// Moves the streams between the direct path and the relay, for what these carry.
-    pub(in crate::decisions) fn carry(&mut self, verdict: Option<Verdict>, now: Instant) {
+    pub(super) fn carry(&mut self, verdict: Option<Verdict>, now: Instant) {
         let after_ms = self.after_ms(now);
         let avoided = match verdict {
             None => return,
@@ -120,7 +120,7 @@ impl Decisions {
     }
 
     /// Has the relay's legs carried over TCP, or over UDP again, for what they carry.
-    pub(in crate::decisions) fn carry_relayed(&mut self, verdict: Option<Verdict>, now: Instant) {
+    pub(super) fn carry_relayed(&mut self, verdict: Option<Verdict>, now: Instant) {
         let (avoided, why) = match verdict {
             None => return,
             Some(Verdict::Try(why)) => (TRIAL, Some(why)),
@@ -145,14 +145,14 @@ impl Decisions {
 
     /// Says again on a new tunnel for how long UDP is avoided, or that it is no longer: the one before may have been
     /// lost with that on it.
-    pub(in crate::decisions) fn ask_again_for_tcp(&mut self, now: Instant) {
+    pub(super) fn ask_again_for_tcp(&mut self, now: Instant) {
         if let Some(until) = self.starving.avoids_until {
             self.put(Output::AskForTcp(until.saturating_duration_since(now)));
         }
     }
 
     /// The peer wants UDP to be avoided for so long from now on, or no more.
-    pub(in crate::decisions) fn on_asked_for_tcp(&mut self, time: Duration, now: Instant) {
+    pub(super) fn on_asked_for_tcp(&mut self, time: Duration, now: Instant) {
         if !self.starving.of_peer.take(time, now) {
             tracing::debug!("the peer asks for TCP too often");
             return;
