@@ -175,7 +175,11 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeyError),
     /// There is none of this file in the state directory, and there was one.
-    #[error("{} is missing, with which a rendezvous has served; put a backup in its place", .0.display())]
+    #[error(
+        "{} is missing, with which a rendezvous has served; put a backup in its place, or p2pdbg-rendezvous makes \
+         another when it is started anew, which shuts peers out",
+        .0.display()
+    )]
     Missing(PathBuf),
     /// Another process serves with this state directory.
     #[error(

@@ -37,7 +37,7 @@ use crate::{
     relay::{Relay, tcp_leg_input::Legs},
     relay_allowance::Book,
     self_check::SelfCheck,
-    state_files::{StateFiles, can_be_inherited},
+    state_files::StateFiles,
     ticket_codec::TicketKey,
 };
 #[cfg(unix)]
@@ -65,6 +65,8 @@ struct Reach {
 /// A running rendezvous. Dropping it ends everything at once; peers see their connections close.
 #[derive(Debug)]
 pub struct Server {
+    /// As a successor would have it too.
+    config: ServerConfig,
     reach: Reach,
     operator: Operator,
     /// Nobody else serves with this state directory.
@@ -98,7 +100,7 @@ impl Server {
         config: ServerConfig,
         mut inheritance: Inheritance,
     ) -> Result<Self, StartError> {
-        let state = StateFiles::open(&config, inheritance.is_of_predecessor())?;
+        let (state, lock) = StateFiles::open(&config, inheritance.is_of_predecessor())?;
         let offer = open_offer(&config)?;
         let (membership, authority) = join_cluster(&config, &state, &inheritance).await?;
         let ports = OpenPorts::open(&config, &mut inheritance)?;
@@ -146,7 +148,8 @@ impl Server {
         Ok(Self {
             reach,
             operator,
-            _lock: state.lock,
+            config,
+            _lock: lock,
             stop,
             stop_datapath,
             #[cfg(unix)]
@@ -218,7 +221,7 @@ impl Server {
     /// # Errors
     /// What is missing there, or cannot be read.
     pub fn can_be_succeeded(&self) -> Result<(), StartError> {
-        can_be_inherited(self.operator.store.directory())
+        StateFiles::can_be_inherited(&self.config, self.operator.store.directory().path())
     }
 
     /// Tells the peers, closes their connections, and stops. Takes three seconds at most.

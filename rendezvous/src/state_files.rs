@@ -5,13 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use p2pdbg_identity::{IDENTITY_FILE, Identity, StateDir, StateLock};
+use p2pdbg_identity::{IDENTITY_FILE, Identity, StateDir, StateError, StateLock};
 use p2pdbg_proto::{secret::Secret, url::AccessKey};
 
 use crate::{
     cluster_node,
     config::{ServerConfig, StartError},
-    keys::{KeyFile, KeyStore, SERVER_SECRET, unix_s},
+    keys::{KeyError, KeyFile, KeyStore, SERVER_SECRET, unix_s},
     ticket_codec::TicketKey,
 };
 
@@ -24,8 +24,6 @@ pub const LAST_URL: &str = "url";
 /// The state as it is read, or made, when the rendezvous begins.
 pub(crate) struct StateFiles {
     pub(crate) directory: StateDir,
-    /// Nobody else serves with this directory while it is held.
-    pub(crate) lock: StateLock,
     /// The certificate that peers pin, or that the authority of a cluster has issued.
     pub(crate) identity: Identity,
     /// Reads the keys again when an operator asks for it.
@@ -48,19 +46,46 @@ pub(crate) struct StateFiles {
 
 impl StateFiles {
     /// Opens the directory and makes what is not there yet, but nothing where this process goes on in the place of one
-    /// that has served with it.
+    /// that has served with it. Nobody else serves with the directory while the lock is held.
     ///
     /// # Errors
     /// When it cannot be read or written, or another process serves with it.
-    pub(crate) fn open(config: &ServerConfig, goes_on: bool) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        config: &ServerConfig,
+        goes_on: bool,
+    ) -> Result<(Self, StateLock), StartError> {
         let directory = StateDir::open(config.state.as_deref(), PROGRAM)?;
-        if goes_on {
-            can_be_inherited(&directory)?;
-        }
-        let identity = Identity::load_or_make(&directory)?;
         let lock = directory
             .try_lock("serving")?
             .ok_or_else(|| StartError::AlreadyServing(directory.path().to_owned()))?;
+        if goes_on {
+            nothing_is_missing(&directory)?;
+        }
+        Ok((Self::read_or_make(config, directory)?, lock))
+    }
+
+    /// Whether another process could go on with this directory in the place of the one that serves with it. Nothing is
+    /// made.
+    ///
+    /// # Errors
+    /// What would keep that one from it.
+    pub(crate) fn can_be_inherited(config: &ServerConfig, path: &Path) -> Result<(), StartError> {
+        if !path.is_dir() {
+            return Err(StartError::Missing(path.to_owned()));
+        }
+        let look = || {
+            let directory = StateDir::open(Some(path), PROGRAM)?;
+            nothing_is_missing(&directory)?;
+            let state = Self::read_or_make(config, directory)?;
+            let has_secret = state.cluster_secret.is_some();
+            cluster_node::authority(config, &state.identity, has_secret)?;
+            Ok(())
+        };
+        look().map_err(mended_by_a_backup)
+    }
+
+    fn read_or_make(config: &ServerConfig, directory: StateDir) -> Result<Self, StartError> {
+        let identity = Identity::load_or_make(&directory)?;
         let store = KeyStore::new(directory.clone());
         let keys = store.load_or_make(unix_s())?;
         let access_key = store.default_secret(&keys)?;
@@ -71,7 +96,6 @@ impl StateFiles {
         let clock_behind = clock_behind(directory.path(), SystemTime::now());
         Ok(Self {
             directory,
-            lock,
             identity,
             store,
             keys,
@@ -102,19 +126,28 @@ impl StateFiles {
 
 /// Whether everything is there that a process has served with and another one is to go on with in its place: what that
 /// one would make instead would be another, and shut everybody out.
-///
-/// # Errors
-/// What is missing, or cannot be read.
-pub(crate) fn can_be_inherited(directory: &StateDir) -> Result<(), StartError> {
+fn nothing_is_missing(directory: &StateDir) -> Result<(), StartError> {
     for file in [IDENTITY_FILE, SERVER_SECRET] {
         if directory.read(file)?.is_none() {
             return Err(StartError::Missing(directory.path().join(file)));
         }
     }
-    Identity::load_or_make(directory)?;
-    directory.secret32(SERVER_SECRET)?;
     KeyStore::new(directory.clone()).load()?;
     Ok(())
+}
+
+/// What is damaged is not to be deleted while a process serves with what it held: another one would shut peers out.
+fn mended_by_a_backup(error: StartError) -> StartError {
+    let (StartError::State(StateError::Damaged { path, why, .. })
+    | StartError::Keys(KeyError::State(StateError::Damaged { path, why, .. }))) = error
+    else {
+        return error;
+    };
+    StartError::State(StateError::Damaged {
+        path,
+        why,
+        remedy: "put a backup in its place; without one, p2pdbg-rendezvous does not start again either",
+    })
 }
 
 /// By how much the clock is behind the newest file of this directory, which it cannot be.

@@ -264,6 +264,19 @@ async fn an_upgrade_keeps_process_ports_and_the_ends_of_codes() {
     assert_eq!(running.end().0, Some(0));
 }
 
+/// The line that says why this one does not make place for a successor, and the rest of what it says.
+async fn refused_upgrade(running: &mut Running) -> (String, impl Sized + use<>) {
+    running.signal(Signal::USR2);
+    let stderr = BufReader::new(running.child.stderr.take().unwrap());
+    let refused = tokio::task::spawn_blocking(move || {
+        let mut lines = stderr.lines().map_while(Result::ok);
+        let refused = lines.find(|line| line.contains("not upgraded"));
+        (refused, lines)
+    });
+    let (refused, rest) = soon(refused).await.unwrap();
+    (refused.expect("a line"), rest)
+}
+
 #[tokio::test]
 async fn upgrade_is_refused_while_what_lets_peers_in_is_missing() {
     for file in ["keys.toml", "identity.pem", "server-secret"] {
@@ -271,21 +284,42 @@ async fn upgrade_is_refused_while_what_lets_peers_in_is_missing() {
         let mut running = Running::start_piped(state.path(), &ANY);
         let (path, aside) = (state.path().join(file), state.path().join("aside"));
         fs::rename(&path, &aside).unwrap();
-        running.signal(Signal::USR2);
-        let stderr = BufReader::new(running.child.stderr.take().unwrap());
-        let refused = tokio::task::spawn_blocking(move || {
-            let mut lines = stderr.lines().map_while(Result::ok);
-            let refused = lines.find(|line| line.contains("not upgraded"));
-            (refused, lines)
-        });
-        let (refused, _stderr) = soon(refused).await.unwrap();
-        let refused = refused.expect("a line");
+        let (refused, _stderr) = refused_upgrade(&mut running).await;
         assert!(refused.contains(&*path.to_string_lossy()), "{refused}");
         assert!(refused.contains("is missing"), "{refused}");
         // It serves as before, and nothing is put in the place of what is missing.
         running.peer().await.listen(None).await;
         assert!(!path.exists());
         fs::rename(&aside, &path).unwrap();
+        running.signal(Signal::USR2);
+        assert_eq!(running.next_line(), running.first_line);
+        running.peer().await.listen(None).await;
+    }
+}
+
+#[tokio::test]
+async fn upgrade_is_refused_while_a_secret_is_damaged_or_the_directory_open_to_others() {
+    for file in ["server-secret", "access-key", "identity.pem", ""] {
+        let state = state_dir();
+        let mut running = Running::start_piped(state.path(), &ANY);
+        let path = state.path().join(file);
+        let before = fs::read(&path).ok();
+        match &before {
+            Some(_) => fs::write(&path, "damaged").unwrap(),
+            None => fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap(),
+        }
+        let (refused, _stderr) = refused_upgrade(&mut running).await;
+        assert!(
+            refused.contains(&*state.path().to_string_lossy()),
+            "{refused}"
+        );
+        assert!(!refused.contains("delete"), "{refused}");
+        assert_eq!(refused.contains("a backup in its place"), before.is_some());
+        running.peer().await.listen(None).await;
+        match &before {
+            Some(before) => fs::write(&path, before).unwrap(),
+            None => fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap(),
+        }
         running.signal(Signal::USR2);
         assert_eq!(running.next_line(), running.first_line);
         running.peer().await.listen(None).await;
