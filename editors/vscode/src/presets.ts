@@ -1,5 +1,5 @@
-// Which of p2pdbg's presets a type of VS Code's is for: what crates/debugger/src/presets/mod.rs says, as a test of src/ide
-// prints it.
+// Which of p2pdbg's presets a type of VS Code's is for: what the rows in crates/debugger/src/presets say, as a test of
+// src/ide prints it.
 
 export const PRESETS: Readonly<Record<string, string>> = {
     debugpy: 'debugpy',
