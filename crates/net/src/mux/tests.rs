@@ -74,17 +74,23 @@ fn with_times_to_live(socket: &UdpSocket, count: usize) -> Vec<(Vec<u8>, i32)> {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn check_that_is_to_die_on_its_way_does_not_take_a_batch_of_quic_with_it() {
-    use nix::sys::socket::{setsockopt, sockopt};
+    use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
     let any = ["127.0.0.1:0", "[::1]:0"];
     for at in any {
         let [own, peer] = [(); 2].map(|()| UdpSocket::bind(at).unwrap());
         peer.set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        match at == any[0] {
-            true => setsockopt(&peer, sockopt::Ipv4RecvTtl, &true).unwrap(),
-            false => setsockopt(&peer, sockopt::Ipv6RecvHopLimit, &true).unwrap(),
-        }
+        let usual = match at == any[0] {
+            true => {
+                setsockopt(&peer, sockopt::Ipv4RecvTtl, &true).unwrap();
+                getsockopt(&peer, sockopt::Ipv4Ttl).unwrap()
+            }
+            false => {
+                setsockopt(&peer, sockopt::Ipv6RecvHopLimit, &true).unwrap();
+                getsockopt(&peer, sockopt::Ipv6Ttl).unwrap()
+            }
+        };
         let (others, _received) = mpsc::channel(8);
         let mux = MuxSocket::new(own, SocketId(0), &Nat64::default(), others).unwrap();
         let to = peer.local_addr().unwrap();
@@ -100,8 +106,8 @@ async fn check_that_is_to_die_on_its_way_does_not_take_a_batch_of_quic_with_it()
         .unwrap();
         mux.send(to, b"check", Some(3)).unwrap();
         mux.send(to, b"another", None).unwrap();
-        let mut expected = vec![(batch[..8].to_vec(), 64); 10];
-        expected.extend([(b"check".to_vec(), 3), (b"another".to_vec(), 64)]);
+        let mut expected = vec![(batch[..8].to_vec(), usual); 10];
+        expected.extend([(b"check".to_vec(), 3), (b"another".to_vec(), usual)]);
         assert_eq!(with_times_to_live(&peer, 12), expected, "{at}");
     }
 }
