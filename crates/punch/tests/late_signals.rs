@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_punch::{Config, Engine, Input, LocalAddress, Output, PunchKey, Role, SocketId};
+use p2pdbg_punch::{
+    Config, Engine, Input, LocalAddress, Output, PunchEvent, PunchKey, Role, SocketId,
+};
 use p2pdbg_stun::{Class, Message};
 
 const STEP: Duration = Duration::from_millis(5);
@@ -20,6 +22,11 @@ struct Wire {
     now: Instant,
     /// Signals that have not been delivered, by the end that they are from.
     signals: [Vec<Vec<u8>>; 2],
+    /// The attempts that the controlled end has begun, and when in whole seconds.
+    began: Vec<(u32, u64)>,
+    /// When the last one of them failed, in whole seconds.
+    failed: u64,
+    start: Instant,
     carries: Carries,
 }
 
@@ -54,6 +61,9 @@ impl Wire {
             ends: [end(Role::Controlling, 1), end(Role::Controlled, 2)],
             now,
             signals: Default::default(),
+            began: Vec::new(),
+            failed: 0,
+            start: now,
             carries: Carries::Nothing,
         };
         for end in [CONTROLLING, CONTROLLED] {
@@ -70,6 +80,12 @@ impl Wire {
             match output {
                 Output::Signal(signal) => self.signals[end].push(signal),
                 Output::Send { to, payload, .. } => self.carry(end, to, &payload),
+                Output::Event(PunchEvent::AttemptBegan { attempt }) if end == CONTROLLED => {
+                    self.began.push((attempt, self.seconds()));
+                }
+                Output::Event(PunchEvent::AttemptFailed { .. }) if end == CONTROLLED => {
+                    self.failed = self.seconds();
+                }
                 _ => {}
             }
         }
@@ -97,6 +113,19 @@ impl Wire {
     fn deliver_signals(&mut self, from: usize) {
         for signal in std::mem::take(&mut self.signals[from]) {
             self.tell(1 - from, Input::PeerSignal(&signal));
+        }
+    }
+
+    fn seconds(&self) -> u64 {
+        (self.now - self.start).as_secs()
+    }
+
+    /// Passes time until so many seconds after the start.
+    fn pass_until(&mut self, seconds: u64) {
+        while self.seconds() < seconds {
+            self.now += STEP;
+            self.tell(CONTROLLING, Input::Timeout);
+            self.tell(CONTROLLED, Input::Timeout);
         }
     }
 
@@ -150,4 +179,36 @@ fn what_the_controlled_end_alone_has_lost_it_follows_again_without_a_signal() {
     assert!(!wire.has_path(CONTROLLED), "what was said before");
     wire.carries = Carries::Everything;
     assert!(wire.has_path(CONTROLLED));
+}
+
+#[test]
+fn controlled_end_that_is_told_of_no_attempt_waits_for_it_once() {
+    let mut wire = Wire::new();
+    wire.deliver_signals(CONTROLLING);
+    wire.pass_until(40);
+    // 4 s each; a pause of 5 s and 3 s of patience, then 10 s.
+    assert_eq!(wire.began, [(0, 0), (1, 12), (2, 26)]);
+}
+
+#[test]
+fn late_plan_lengthens_the_attempt_that_began_without_it_and_a_repeated_one_changes_nothing() {
+    let mut wire = Wire::new();
+    wire.deliver_signals(CONTROLLED);
+    wire.deliver_signals(CONTROLLING);
+    wire.tell(CONTROLLED, Input::NetworkChanged);
+    wire.deliver_signals(CONTROLLED);
+    let told = wire.signals[CONTROLLING].clone();
+    assert!(!told.is_empty(), "a plan for the first attempt");
+    wire.deliver_signals(CONTROLLING);
+    wire.pass_until(13);
+    let began = wire.began.clone();
+    assert_eq!(began.last(), Some(&(1, 12)));
+    let later = std::mem::replace(&mut wire.signals[CONTROLLING], told);
+    wire.deliver_signals(CONTROLLING);
+    assert_eq!(wire.began, began, "the first plan once more");
+    wire.pass_until(15);
+    wire.signals[CONTROLLING] = later;
+    wire.deliver_signals(CONTROLLING);
+    wire.pass_until(20);
+    assert_eq!((&wire.began, wire.failed), (&began, 19));
 }

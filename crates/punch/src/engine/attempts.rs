@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Engine;
+use super::{Engine, port_search::SAMPLING_WAIT};
 use crate::{
     Config, Obstacle, PunchEvent,
     checklist::Checklist,
@@ -17,8 +17,9 @@ use crate::{
 /// The pause after a failed attempt while another technique is left.
 const SHORT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The controlled side begins the next attempt by itself once it was not told to for so long after it was due: the
-/// rendezvous may be away. NATs remember its packets for longer than that, so the two need not begin together.
+/// The controlled side begins the next attempt by itself once it was not told to for so long after the other one has
+/// begun it at the latest: the rendezvous may be away. NATs remember its packets for longer than that, so the two need
+/// not begin together.
 const UNTOLD: Duration = Duration::from_secs(3);
 
 /// Where the search for a path stands.
@@ -46,6 +47,8 @@ pub(super) struct Attempts {
     pub(super) checks: Checklist,
     pub(super) pacer: Pacer,
     pub(super) phase: Phase,
+    /// Whether the controlled side has begun the last attempt by itself, since no plan came for it.
+    pub(super) is_untold: bool,
     /// What the last attempt failed at.
     pub(super) obstacle: Option<Obstacle>,
     /// Until when no path is looked for, because tunnels keep failing on them.
@@ -58,6 +61,7 @@ impl Attempts {
             checks: Checklist::new(config.timing, &config.budget, config.role),
             pacer: Pacer::new(&config.budget, now),
             phase: Phase::Waiting,
+            is_untold: false,
             obstacle: None,
             held_until: None,
         }
@@ -124,6 +128,7 @@ impl Engine {
         self.stop_search();
         self.search.planned = false;
         self.search.hints = None;
+        self.attempts.is_untold = false;
         self.attempts.phase = Phase::Running {
             attempt,
             began: self.now,
@@ -134,12 +139,16 @@ impl Engine {
 
     pub(super) fn end_attempt_when_over(&mut self) {
         match self.attempts.phase {
-            Phase::Running { attempt, until, .. } if self.now >= until => {
+            Phase::Running {
+                attempt,
+                began,
+                until,
+            } if self.now >= until => {
                 let (pause, obstacle) = (self.pause_after(attempt), self.diagnosis());
                 self.attempts.checks.stop();
                 self.stop_search();
                 let resumes = self.path.direct.is_none();
-                let rest = pause + self.waits_to_be_told();
+                let rest = pause + self.waits_to_be_told(attempt, began, pause);
                 self.attempts.phase = Phase::Resting {
                     attempt,
                     until: resumes.then(|| self.now + rest),
@@ -160,23 +169,52 @@ impl Engine {
             } if self.now >= until => {
                 if self.is_controlling() {
                     self.announce_attempt(attempt + 1);
-                } else {
-                    // What it was told last is not what it does now; should it be told after all, it goes on with this.
-                    self.peer.plan = None;
                 }
                 self.begin_attempt(attempt + 1);
+                self.attempts.is_untold = !self.is_controlling();
             }
             _ => {}
         }
     }
 
-    /// How long the controlled side waits for the other's word beyond the pause. Once that was in vain it waits no
-    /// more, or the two would come apart further with each attempt.
-    fn waits_to_be_told(&self) -> Duration {
-        match self.is_controlling() || self.peer.plan.is_none() {
-            true => Duration::ZERO,
-            false => UNTOLD,
+    /// How long the controlled side waits for the other's word beyond the pause: until the other one has begun anew at
+    /// the latest, and a while. Once that was in vain it waits no more, or the two would come apart further with each
+    /// attempt.
+    fn waits_to_be_told(&self, attempt: u32, began: Instant, pause: Duration) -> Duration {
+        if self.is_controlling() || self.attempts.is_untold {
+            return Duration::ZERO;
         }
+        let longer = self
+            .longest_attempt(attempt)
+            .saturating_sub(self.now - began);
+        // Only the other one may know that a path is too narrow, and makes no short pause then.
+        let pauses_longer = self.config.timing.first_pause.saturating_sub(pause);
+        longer + pauses_longer + UNTOLD
+    }
+
+    /// How long the other side's attempt may take, if it searches without this one.
+    fn longest_attempt(&self, attempt: u32) -> Duration {
+        let foreseen = ladder::step(&self.ladder(), attempt).0;
+        let told = self.peer.plan.and_then(|plan| plan.search);
+        let takes = |search: SearchPlan| {
+            let budget = &self.config.budget;
+            SAMPLING_WAIT + search.row().duration(budget, self.careful_interval())
+        };
+        let searches = foreseen.into_iter().chain(told).map(takes);
+        searches.fold(self.config.timing.attempt, Duration::max)
+    }
+
+    /// The plan of the attempt came while it was under way already: the other one begins it only now.
+    pub(super) fn go_on_with_attempt(&mut self) {
+        if let Phase::Running { until, .. } = &mut self.attempts.phase
+            && self.attempts.is_untold
+        {
+            *until = (*until).max(self.now + self.config.timing.attempt);
+            if !self.attempts.checks.any_answered() {
+                self.attempts.checks.restart(self.now);
+            }
+        }
+        self.attempts.is_untold = false;
     }
 
     pub(super) fn send_checks(&mut self) {

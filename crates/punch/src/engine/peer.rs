@@ -45,7 +45,7 @@ pub(super) struct Peer {
     pub(super) remote: Option<Remote>,
     /// Where the rendezvous itself saw it: the only addresses at which many ports are tried.
     pub(super) seen: BTreeSet<IpAddr>,
-    /// The attempt that both make, as the controlling side announced it.
+    /// The attempt that both make, as the controlling side announced it last.
     pub(super) plan: Option<Plan>,
     /// The peer's latest signal, while it waits for its turn.
     deferred: Option<Signal>,
@@ -181,14 +181,16 @@ impl Engine {
         else {
             return;
         };
-        // The first attempt began by itself when the candidates were known.
+        // The first attempt began by itself when the candidates were known, and a later one if no plan came in time.
         let began = matches!(self.attempts.phase, Phase::Running { attempt, .. } if attempt == plan.attempt)
             && before.is_none_or(|b| {
-                (b.attempt, b.for_generation) == (plan.attempt, plan.for_generation)
+                self.attempts.is_untold
+                    || (b.attempt, b.for_generation) == (plan.attempt, plan.for_generation)
             });
         self.attempts.held_until = None;
-        if !began {
-            self.begin_attempt(plan.attempt);
+        match began {
+            true => self.go_on_with_attempt(),
+            false => self.begin_attempt(plan.attempt),
         }
         if let Some(search) = plan.search {
             self.start_search(search);

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long the controlling side waits for either NAT to be sampled before it plans without.
-const SAMPLING_WAIT: Duration = Duration::from_millis(900);
+pub(super) const SAMPLING_WAIT: Duration = Duration::from_millis(900);
 
 /// The search of this attempt, if there is one.
 #[derive(Debug)]
@@ -145,6 +145,8 @@ impl Engine {
             self.search.planned = false;
         } else if let (Phase::Running { .. }, Some(search)) =
             (self.attempts.phase, self.peer.plan.and_then(|p| p.search))
+            // The plan is for an attempt before this one, else.
+            && !self.attempts.is_untold
         {
             self.start_search(search);
         }
