@@ -29,7 +29,7 @@ fn number(number: u8) -> NodeNumber {
 struct Two {
     home: Rig,
     relay: Server,
-    _state: TempDir,
+    state_of_relay: TempDir,
 }
 
 async fn serve(state: &Path, config: ServerConfig) -> Server {
@@ -79,7 +79,7 @@ impl Two {
                 state: home,
             },
             relay,
-            _state: state,
+            state_of_relay: state,
         }
     }
 
@@ -331,6 +331,30 @@ async fn host_that_relays_alone_lets_no_peer_in() {
         let mut peer = Peer::connect(two.at(), fingerprint).await;
         peer.hello(credential).await;
         assert_eq!(peer.refused().await, Refusal::RelaysAlone);
+    }
+}
+
+#[tokio::test]
+async fn node_and_relay_make_no_place_for_a_successor_that_would_lack_their_secret() {
+    let two = Two::start().await;
+    let of_home = (two.home.state.path(), CLUSTER_SECRET, &two.home.server);
+    let of_relay = (two.state_of_relay.path(), RELAY_KEY, &two.relay);
+    for (state, file, server) in [of_home, of_relay] {
+        server.can_be_succeeded().unwrap();
+        let path = state.join(file);
+        let before = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "damaged").unwrap();
+        let why = server.can_be_succeeded().unwrap_err().to_string();
+        assert!(why.contains("a backup in its place"), "{why}");
+        std::fs::remove_file(&path).unwrap();
+        let why = server.can_be_succeeded().unwrap_err().to_string();
+        assert!(why.contains(file), "{why}");
+        assert!(!path.exists());
+        StateDir::open(Some(state), PROGRAM)
+            .unwrap()
+            .write_atomically(file, &before)
+            .unwrap();
+        server.can_be_succeeded().unwrap();
     }
 }
 
