@@ -138,7 +138,6 @@ impl Server {
         let datapath = Datapath::new(workers, vantages, &config.limits, ids, channels, relay);
         let hub_task = AbortOnDropHandle::new(tokio::spawn(hub.run(stop.clone())));
         let datapath = AbortOnDropHandle::new(tokio::spawn(datapath.run(stop_datapath.clone())));
-
         aside.spawn(counters::log(tallies.clone()));
         let operator = operator(&config, &state, &reach, now, events, tallies, attended);
         state.remember_url(&operator.url_without_key);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Engine, port_search::SAMPLING_WAIT};
+use super::Engine;
 use crate::{
     Config, Obstacle, PunchEvent,
     checklist::Checklist,
@@ -21,6 +21,9 @@ const SHORT_PAUSE: Duration = Duration::from_millis(200);
 /// begun it at the latest: the rendezvous may be away. NATs remember its packets for longer than that, so the two need
 /// not begin together.
 const UNTOLD: Duration = Duration::from_secs(3);
+
+/// How long the controlling side waits for either NAT to be sampled before it plans without.
+pub(super) const SAMPLING_WAIT: Duration = Duration::from_millis(900);
 
 /// Where the search for a path stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

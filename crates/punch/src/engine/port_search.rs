@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Engine,
-    attempts::Phase,
+    attempts::{Phase, SAMPLING_WAIT},
     search_harm::{CANARY_AFTER, CANARY_INTERVAL},
 };
 use crate::{
@@ -19,9 +19,6 @@ use crate::{
     search::{Hints, Search, SearchPlan, Shot},
     transactions::{Purpose, Sent},
 };
-
-/// How long the controlling side waits for either NAT to be sampled before it plans without.
-pub(super) const SAMPLING_WAIT: Duration = Duration::from_millis(900);
 
 /// The search of this attempt, if there is one.
 #[derive(Debug)]
