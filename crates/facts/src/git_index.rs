@@ -2,9 +2,8 @@
 //! can name programs for it to run.
 //!
 //! The format is that of Git's `index-format`, versions 2 to 4. The crates that read it bring a dozen others for what
-//! are four fields here. Left out: the bitmaps of a split index, which say what of the shared part is no more: its
-//! files count as tracked, and what is in them is not known. Neither is it with SHA-256. Of a sparse index the
-//! directories that are not checked out say nothing.
+//! are four fields here. What is in files is not known with SHA-256. Of a sparse index the directories that are not
+//! checked out say nothing.
 
 use std::{
     collections::BTreeMap,
@@ -47,13 +46,16 @@ fn collect(
     files: &mut BTreeMap<String, Option<BlobId>>,
 ) {
     for entry in entries(git).unwrap_or_default() {
-        let name = format!("{prefix}{}", entry.path);
+        let Some(path) = entry.path else {
+            continue;
+        };
+        let name = format!("{prefix}{path}");
         match entry.mode >> 12 {
             REGULAR => {
                 files.insert(name, entry.id);
             }
             MODULE if depth > 0 => {
-                let below: PathBuf = root.join(&entry.path);
+                let below: PathBuf = root.join(&path);
                 if let Some(git) = git_directory(&below) {
                     collect(&below, &git, &format!("{name}/"), depth - 1, files);
                 }
@@ -67,30 +69,49 @@ struct Entry {
     mode: u32,
     /// None if it is not told, or by another hash.
     id: Option<BlobId>,
-    path: String,
+    /// None if it is no UTF-8. Empty of what takes the place of an entry in the shared part.
+    path: Option<String>,
 }
 
-#[derive(Default)]
 struct Index {
     entries: Vec<Entry>,
-    /// The name of the index that this one goes on from.
-    shared: Option<String>,
+    shared: Option<Shared>,
 }
 
-/// What is in the index of a repository, the shared part of a split one first.
+/// The shared part of a split index.
+struct Shared {
+    /// The name of its file.
+    file: String,
+    /// Which of its entries are no more, by their places in it.
+    deleted: Bitmap,
+    /// Which of them the first entries of the own part take the places of.
+    replaced: Bitmap,
+}
+
+/// What is in the index of a repository, the shared part of a split one first. None if not all of it is understood:
+/// what was taken out of it would count as tracked.
 fn entries(git: &Path) -> Option<Vec<Entry>> {
     let length = id_length(git);
     let own = parse(&read(&git.join("index"))?, length)?;
     let Some(shared) = own.shared else {
         return Some(own.entries);
     };
-    let shared = read(&git.join(shared)).and_then(|bytes| parse(&bytes, length));
-    let mut entries = shared.unwrap_or_default().entries;
-    entries.iter_mut().for_each(|entry| entry.id = None);
-    // What has no name takes the place of one in the shared part.
-    let new = own.entries.into_iter().filter(|new| !new.path.is_empty());
-    entries.extend(new);
-    Some(entries)
+    let mut entries = parse(&read(&git.join(shared.file))?, length)?.entries;
+    let is_in_place = |new: &Entry| new.path.as_deref() == Some("");
+    let (in_place, new): (Vec<_>, Vec<_>) = own.entries.into_iter().partition(is_in_place);
+    for (at, new) in shared
+        .replaced
+        .below(entries.len())
+        .into_iter()
+        .zip(in_place)
+    {
+        (entries[at].mode, entries[at].id) = (new.mode, new.id);
+    }
+    let deleted = shared.deleted.below(entries.len());
+    let mut deleted = deleted.into_iter().peekable();
+    let entries = entries.into_iter().enumerate();
+    let left = entries.filter(|(at, _)| deleted.next_if_eq(at).is_none());
+    Some(left.map(|(_, entry)| entry).chain(new).collect())
 }
 
 /// How long the names of objects are in a repository.
@@ -135,6 +156,17 @@ impl<'a> Bytes<'a> {
         let text = self.take(at)?;
         self.take(1)?;
         Some(text)
+    }
+
+    fn bitmap(&mut self) -> Option<Bitmap> {
+        let _bits = self.number()?;
+        let length = usize::try_from(self.number()?).ok()?;
+        let words = self.take(length.checked_mul(8)?)?.chunks_exact(8);
+        let words = words.map(|word| word.try_into().map(u64::from_be_bytes).ok());
+        let words = words.collect::<Option<_>>()?;
+        // Where whoever goes on writing it finds its last marker.
+        self.number()?;
+        Some(Bitmap(words))
     }
 
     /// The offset encoding of pack files.
@@ -184,28 +216,77 @@ fn parse(index: &[u8], id_length: usize) -> Option<Index> {
             bytes.take(length.next_multiple_of(8) - length)?;
             path
         };
-        if let Ok(path) = String::from_utf8(path.clone()) {
-            entries.push(Entry { mode, id, path });
-        }
+        // What is no UTF-8 has its place among the entries all the same.
+        entries.push(Entry {
+            mode,
+            id,
+            path: String::from_utf8(path.clone()).ok(),
+        });
         before = path;
     }
-    let shared = shared(bytes, id_length);
+    let shared = match link(bytes, id_length) {
+        Some(link) => Some(shared(Bytes(link), id_length)?),
+        None => None,
+    };
     Some(Index { entries, shared })
 }
 
-/// The name of the index that one goes on from, by the extensions behind its entries.
-fn shared(mut bytes: Bytes<'_>, id_length: usize) -> Option<String> {
+/// What tells the shared part, among the extensions behind the entries.
+fn link(mut bytes: Bytes<'_>, id_length: usize) -> Option<&[u8]> {
     // At the end is a checksum.
     while bytes.0.len() > id_length {
         let signature = bytes.take(4)?;
         let length = usize::try_from(bytes.number()?).ok()?;
         let data = bytes.take(length)?;
         if signature == b"link" {
-            let id = data.get(..id_length)?.iter();
-            return Some(format!("sharedindex.{}", hex(id)));
+            // Without an id there is no shared part any more.
+            let mut id = data.iter().take(id_length);
+            return id.any(|byte| *byte != 0).then_some(data);
         }
     }
     None
+}
+
+fn shared(mut link: Bytes<'_>, id_length: usize) -> Option<Shared> {
+    let id = link.take(id_length)?;
+    let mut bitmap = || match link.0.is_empty() {
+        true => Some(Bitmap::default()),
+        false => link.bitmap(),
+    };
+    Some(Shared {
+        file: format!("sharedindex.{}", hex(id.iter())),
+        deleted: bitmap()?,
+        replaced: bitmap()?,
+    })
+}
+
+/// A set of numbers, in Git's EWAH encoding: words that say how many words of equal bits follow, and how many of other
+/// ones stand behind them.
+#[derive(Default)]
+struct Bitmap(Vec<u64>);
+
+impl Bitmap {
+    /// Those of its numbers that are less than `end`, in their order.
+    fn below(&self, end: usize) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        let (mut at, mut words) = (0_usize, self.0.iter());
+        while let Some(marker) = words.next() {
+            let run = usize::try_from((marker >> 1) & 0xffff_ffff).unwrap_or(usize::MAX);
+            let run_end = at.saturating_add(run.saturating_mul(64));
+            if marker & 1 == 1 {
+                numbers.extend(at.min(end)..run_end.min(end));
+            }
+            at = run_end;
+            let others = usize::try_from(marker >> 33).unwrap_or(usize::MAX);
+            for word in words.by_ref().take(others) {
+                let bits = (0..64_usize).filter(|bit| (word >> bit) & 1 == 1);
+                let bits = bits.map(|bit| at.saturating_add(bit));
+                numbers.extend(bits.filter(|number| *number < end));
+                at = at.saturating_add(64);
+            }
+        }
+        numbers
+    }
 }
 
 fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
@@ -294,19 +375,49 @@ mod tests {
             let tracked = || GitCheckout::around(root).unwrap().tracked();
             let names = || tracked().into_keys().collect::<Vec<_>>();
             git(root, &["init", "-q", &format!("--object-format={format}")]);
-            for name in ["a.py", "b.py"] {
-                write(name, "1");
+            // More than a word of the bitmaps has bits, and one of their runs is of nothing but deleted ones.
+            for n in 0..300 {
+                write(&format!("{n:03}.py"), "1");
             }
+            write(".env", "KEY=1");
             git(root, &["add", "."]);
-            assert_eq!(names(), ["a.py", "b.py"], "{format}");
-            assert_eq!(tracked()["a.py"].is_some(), format == "sha1");
+            assert_eq!(names().len(), 301, "{format}");
+            assert_eq!(tracked()["000.py"].is_some(), format == "sha1");
             git(root, &["update-index", "--split-index"]);
-            write("b.py", "2");
-            write("c.py", "3");
-            git(root, &["add", "."]);
-            assert_eq!(names(), ["a.py", "b.py", "c.py"], "{format}");
-            // Which of the shared part were added anew is not looked for.
-            assert_eq!(tracked()["b.py"], None);
+            write("001.py", "2");
+            write("new.py", "3");
+            // Otherwise git writes the shared part anew.
+            let split = |arguments: &[&str]| {
+                let percent = ["-c", "splitIndex.maxPercentChange=100"];
+                git(root, &[&percent[..], arguments].concat());
+            };
+            split(&["add", "."]);
+            split(&["rm", "-q", "--cached", ".env", "003.py"]);
+            let many: Vec<_> = (70..270).map(|n| format!("{n:03}.py")).collect();
+            let many = many.iter().map(String::as_str);
+            let delete: Vec<_> = ["rm", "-q", "--cached"].into_iter().chain(many).collect();
+            split(&delete);
+            let index = parse(
+                &read(&root.join(".git/index")).unwrap(),
+                id_length(&root.join(".git")),
+            );
+            let index = index.unwrap();
+            // Besides 001.py git may take in others anew, by their times.
+            let (in_place, new): (Vec<_>, Vec<_>) = index
+                .entries
+                .iter()
+                .map(|entry| entry.path.as_deref().unwrap())
+                .partition(|path| path.is_empty());
+            assert!(!in_place.is_empty() && new == ["new.py"], "{new:?}");
+            assert_eq!(index.shared.unwrap().deleted.below(1000).len(), 202);
+            let listed = git(root, &["ls-files"]);
+            assert_eq!(names(), listed.lines().collect::<Vec<_>>(), "{format}");
+            assert!(!names().contains(&".env".to_owned()));
+            for name in ["001.py", "new.py", "002.py"] {
+                let id = tracked()[name].map(|id| hex(id.iter()));
+                let expected = git(root, &["hash-object", name]);
+                assert_eq!(id, (format == "sha1").then_some(expected), "{name}");
+            }
         }
     }
 
