@@ -136,9 +136,15 @@ impl Files {
     /// The next missing file that was not told of, and what would help, once something is known that may.
     pub(crate) fn poll(&mut self, roots: Option<&Mapping>) -> Option<Missing> {
         let is_elsewhere = roots.is_some_and(|roots| self.is_started_elsewhere(roots));
-        let is_due = |file: &MissingFile| !file.is_told || (file.waits && is_elsewhere);
-        let at = self.missing.iter().position(is_due)?;
-        let missing = self.look_for(&self.missing[at], roots, is_elsewhere)?;
+        let mut files = self.missing.iter().enumerate();
+        let (at, missing) = files.find_map(|(at, file)| {
+            let is_due = !file.is_told || (file.waits && is_elsewhere);
+            let missing = is_due.then(|| self.look_for(file, roots, is_elsewhere));
+            let missing = missing.flatten()?;
+            // A second time only a mapping is news.
+            let is_news = !file.is_told || missing.mapping.is_some();
+            is_news.then_some((at, missing))
+        })?;
         let file = &mut self.missing[at];
         let is_relative = missing
             .tried
@@ -204,24 +210,29 @@ impl Files {
         })
     }
 
-    /// Whether the debuggee's directory of the roots is not the one in which the program was started, and to which a
-    /// mapping to `.` leads.
+    /// Whether the program was started elsewhere than where a mapping to `.` is right by the roots.
     fn is_started_elsewhere(&self, roots: &Mapping) -> bool {
         let to_start = |mapping: &&Mapping| without_separator(&mapping.debuggee) == ".";
         let mut mappings = self.in_force.iter().filter(to_start);
-        let is_shown_elsewhere = |mapping: &Mapping, path: &String| match below(path, &mapping.ide)
-        {
-            // A start above the roots shows in how much of the program's path is behind the IDE's directory.
-            Some(rest) => self
-                .started_in(rest)
-                .is_some_and(|directory| below(&roots.debuggee, &directory).is_some()),
-            // Below the directory of its start it would have been made one of the IDE's.
-            None => below(path, &roots.debuggee).is_some(),
-        };
         mappings.any(|mapping| {
-            let mut shown = self.shown.iter();
-            shown.any(|path| is_shown_elsewhere(mapping, path))
+            let meant = roots.counterpart(&mapping.ide);
+            meant.is_some_and(|meant| self.is_not_started_in(&meant, &mapping.ide))
         })
+    }
+
+    /// Whether the files that were shown say that the program was not started in `meant`, to which `.` would have to
+    /// lead from the IDE's directory.
+    fn is_not_started_in(&self, meant: &str, ide: &str) -> bool {
+        // How much of the program's path is behind the IDE's directory tells its start.
+        let within = self.shown.iter().filter_map(|path| below(path, ide));
+        let starts: Vec<_> = within.filter_map(|rest| self.started_in(rest)).collect();
+        let is_above = |start: &String| below(meant, start).is_some();
+        // One of several files of the program's name is it, and none of the others.
+        let is_meant = |start: &String| without_separator(start) == without_separator(meant);
+        let is_started_above = starts.iter().any(is_above) && !starts.iter().any(is_meant);
+        // Below the directory of its start a file would have been made one of the IDE's.
+        let is_left = |path: &String| below(path, ide).is_none() && below(path, meant).is_some();
+        is_started_above || self.shown.iter().any(is_left)
     }
 
     /// Where the program was started, if this is its own file from there on.
@@ -285,6 +296,14 @@ impl Files {
 }
 
 impl Mapping {
+    /// The debuggee's directory for one of the IDE's.
+    fn counterpart(&self, directory: &str) -> Option<String> {
+        match without_separator(directory) == without_separator(&self.ide) {
+            true => Some(self.debuggee.clone()),
+            false => self.apply(without_separator(directory)),
+        }
+    }
+
     /// The debuggee's path for one of the IDE's.
     fn apply(&self, path: &str) -> Option<String> {
         let below = below(path, &self.ide)?;

@@ -215,6 +215,65 @@ fn mapping_to_where_the_program_was_started_is_not_that_of_the_roots_once_its_fi
 }
 
 #[test]
+fn mapping_of_a_part_of_the_project_is_held_against_that_part_of_the_roots() {
+    let roots = of(ROOTS);
+    let proposed = |ide: &str, shown: &str| {
+        let mut files = Files::default();
+        files.on_mapping(ide, ".");
+        files.on_program("/srv/app/backend/manage.py");
+        files.on_missing(&format!("{ide}/gone.py"), false);
+        files.on_debuggee_file(shown);
+        files.poll(Some(&roots)).unwrap().mapping
+    };
+    // Started in the part that is meant, with sources beside it.
+    for shown in ["/srv/app/lib/util.py", "/home/me/p/backend/manage.py"] {
+        assert_eq!(proposed("/home/me/p/backend", shown), None, "{shown}");
+    }
+    for shown in [
+        "/srv/app/backend/manage.py",
+        "/home/me/p/backend/backend/manage.py",
+    ] {
+        let proposed = proposed("/home/me/p/backend", shown);
+        assert_eq!(proposed, Some(roots.clone()), "{shown}");
+    }
+    // What the roots say nothing of.
+    assert_eq!(proposed("/home/me/q", "/srv/app/lib/util.py"), None);
+}
+
+#[test]
+fn another_file_of_the_programs_name_is_no_start_above_the_roots() {
+    let roots = of(("/home/me/p", "/app"));
+    let mut files = Files::default();
+    files.on_mapping("/home/me/p", ".");
+    files.on_program("/app/main.py");
+    files.on_missing("/home/me/p/gone.py", false);
+    files.on_debuggee_file("/home/me/p/main.py");
+    files.on_debuggee_file("/home/me/p/app/main.py");
+    assert_eq!(files.poll(Some(&roots)).unwrap().mapping, None);
+    assert_eq!(files.poll(Some(&roots)), None);
+}
+
+#[test]
+fn missing_file_is_told_again_with_a_mapping_alone() {
+    let roots = of(ROOTS);
+    let mut files = Files::default();
+    files.on_mapping("/home/me", ".");
+    files.on_mapping("/home/me/p", ".");
+    // Not among the roots, which lead nowhere from it.
+    files.on_missing("/home/me/other/gone.py", false);
+    files.on_missing("/home/me/p/gone.py", false);
+    files.on_program("/srv/app/manage.py");
+    for _ in 0..2 {
+        assert_eq!(files.poll(Some(&roots)).unwrap().mapping, None);
+    }
+    files.on_debuggee_file("/home/me/p/srv/app/manage.py");
+    let told = files.poll(Some(&roots)).unwrap();
+    assert_eq!(told.file, "/home/me/p/gone.py");
+    assert_eq!(told.mapping, Some(roots.clone()));
+    assert_eq!(files.poll(Some(&roots)), None);
+}
+
+#[test]
 fn paths_of_windows_are_told_by_drives_and_separators() {
     for path in [r"C:\app", "C:/app", r"\\host\app", r"app\web"] {
         assert!(is_of_windows(path), "{path}");
