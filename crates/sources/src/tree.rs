@@ -63,11 +63,12 @@ const INSTALLED: [&str; 5] = [
 ];
 
 /// How the names of files end in which programs are written that a debugger steps through.
-const OF_PROGRAMS: [&str; 50] = [
-    "asm", "c", "c++", "cc", "cjs", "clj", "cpp", "cs", "cts", "cu", "cxx", "d", "dart", "erb",
-    "ex", "exs", "f90", "fs", "go", "groovy", "h", "hh", "hpp", "hs", "inc", "java", "jl", "js",
-    "jsx", "kt", "kts", "lua", "m", "mjs", "mm", "php", "pl", "pm", "py", "pyx", "rb", "rs", "s",
-    "scala", "swift", "ts", "tsx", "vb", "vue", "zig",
+const OF_PROGRAMS: [&str; 63] = [
+    "asm", "c", "c++", "cc", "cjs", "clj", "cljc", "cpp", "cs", "cts", "cu", "cxx", "d", "dart",
+    "erb", "ex", "exs", "f", "f90", "f95", "for", "fs", "go", "groovy", "h", "hh", "hpp", "hs",
+    "hxx", "inc", "inl", "ipp", "java", "jl", "js", "jsp", "jsx", "kt", "kts", "lua", "m", "mjs",
+    "mm", "php", "phtml", "pl", "pm", "py", "pyw", "pyx", "rake", "rb", "rs", "s", "scala",
+    "svelte", "swift", "tpp", "ts", "tsx", "vb", "vue", "zig",
 ];
 
 /// Whether a file is one that a debugger steps through, by its name.
@@ -102,7 +103,7 @@ pub struct Scan {
 /// The names of a directory's files.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// In their order: what was installed comes last.
+    /// In their order: files of programs come before others, and what was installed comes last.
     pub(super) names: Vec<SourceName>,
     /// How many are of a name that cannot be said, how many directories were passed over, and whether there are more
     /// than were looked at.
