@@ -147,11 +147,21 @@ impl RecentSession {
         }
     }
 
+    /// Notes where the peer runs, as it says. What was found of another directory of its host says nothing of this one.
+    pub(crate) fn set_there(&mut self, there: HostFacts) {
+        let root = |facts: &HostFacts| facts.source_root().cloned();
+        if self.there.as_ref().map(root) != Some(root(&there)) {
+            self.roots = None;
+            self.nothing_in_common = false;
+        }
+        self.there = Some(there);
+    }
+
     /// Notes what comparing has found. What was found before is not forgotten: the files there may be away for a
     /// moment.
     pub fn set_roots(&mut self, roots: Option<SourceRoots>) {
-        self.nothing_in_common = roots.is_none();
         self.roots = roots.or(self.roots.take());
+        self.nothing_in_common = self.roots.is_none();
     }
 
     /// The other options with which it was started, with their values.
@@ -276,6 +286,32 @@ mod tests {
         assert!(own.is_running());
         own.ended = true;
         assert!(!own.is_running());
+    }
+
+    #[test]
+    fn what_comparing_has_found_is_forgotten_with_the_directory_that_it_was_of() {
+        let path = |text: &str| -> p2pdbg_facts::HostPath { text.parse().unwrap() };
+        let facts = |root: &str| HostFacts {
+            root: Some(path(root)),
+            ..HostFacts::default()
+        };
+        let roots = SourceRoots {
+            here: path("/home/me/p"),
+            there: path("/srv/app"),
+            resolved: None,
+        };
+        let mut session = session(1);
+        session.set_there(facts("/srv/app"));
+        session.set_roots(None);
+        session.set_there(facts("/srv/app"));
+        assert!(session.nothing_in_common);
+        session.set_there(facts("/srv/other"));
+        assert!(!session.nothing_in_common);
+        session.set_roots(Some(roots));
+        session.set_roots(None);
+        assert!(!session.nothing_in_common && session.roots.is_some());
+        session.set_there(facts("/srv/app"));
+        assert_eq!(session.roots, None);
     }
 
     #[test]

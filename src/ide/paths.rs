@@ -38,10 +38,6 @@ impl PathMapping {
             mapped(directory, here, &roots.there())
         });
         let named = || {
-            // Neither is the other one's then.
-            if session.nothing_in_common {
-                return None;
-            }
             let mut there = session.there.as_ref()?.roots_beside(&session.here);
             // A connect that was started at the top of its host says nothing of where the program is.
             there.retain(|path| !is_top(path.as_str()));
@@ -50,9 +46,13 @@ impl PathMapping {
             }
             // A listen that was started in the home is not meant to have all of it there.
             let here = session.here.source_root();
+            let of_session = |here: &HostPath| mapped(directory, Path::new(here.as_str()), &there);
+            // These have been compared, and neither is the other one's.
+            if session.nothing_in_common && here.and_then(of_session).is_some() {
+                return None;
+            }
             let here = here.filter(|here| !holds_home(Path::new(here.as_str())));
-            let by_session =
-                here.and_then(|here| mapped(directory, Path::new(here.as_str()), &there));
+            let by_session = here.and_then(of_session);
             // The session was started elsewhere.
             by_session.or_else(|| mapped(directory, &default_root(directory), &there))
         };
@@ -131,7 +131,7 @@ impl PathMapping {
                 "p2pdbg connect was started at the top of its host's files, so there is no path mapping: start it in the \
                  program's directory, or with --sources DIR",
             ),
-            (false, false) => session.nothing_in_common.then_some(
+            (false, false) => (session.nothing_in_common && self.remote.is_empty()).then_some(
                 "no file here is taken for one at the debuggee, so there is no path mapping: name the directory with the \
                  sources with --sources DIR at the end where it is another one",
             ),
@@ -317,6 +317,18 @@ mod tests {
             "/srv/app/web",
             "away for a moment"
         );
+    }
+
+    #[test]
+    fn a_project_that_was_not_compared_is_mapped_though_another_one_has_nothing_in_common() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut session = session(other.path(), "/srv/app");
+        session.set_roots(None);
+        let paths = PathMapping::of(dir.path(), &session);
+        assert_eq!(paths.remote, [path("/srv/app")]);
+        assert_eq!(paths.notes(&session), [] as [String; 0]);
+        let below = other.path().join("web");
+        assert_eq!(mapping(&below, &session).1, "");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl RunningPeer {
                 let reporter = running.reporter.clone();
                 let place = self.places.get_mut(running.place);
                 if let Some(recent) = place.and_then(|place| place.recent.as_mut()) {
-                    recent.there = Some(facts.clone());
+                    recent.set_there(facts.clone());
                 }
                 self.write_recent();
                 reporter.emit(Event::Facts(facts));
