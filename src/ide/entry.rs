@@ -104,11 +104,24 @@ impl Entry {
     }
 }
 
-/// Whether the command of a task says by itself what p2pdbg is to do.
-pub(super) fn has_line_of_shell(task: &Json) -> bool {
-    let command = task.get("command").and_then(Json::as_str);
-    let mut words = command.unwrap_or_default().split_whitespace();
-    words.any(|word| word == "listen")
+/// Whether the command of a task says by itself what p2pdbg is to do, or is a shell or another program that is given
+/// p2pdbg's whole line.
+fn has_line_of_shell(task: &Json) -> bool {
+    // Each may be an object that says how it is quoted.
+    let text = |word: &Json| -> Option<String> {
+        let text = word.get("value").unwrap_or(word).as_str()?;
+        Some(text.to_owned())
+    };
+    let says_listen = |text: &String| {
+        let mut words = text.split_whitespace();
+        words.any(|word| word.trim_matches(['"', '\'']) == "listen")
+    };
+    let args = task.get("args").and_then(Json::as_array);
+    let args: Vec<String> = args.into_iter().flatten().filter_map(text).collect();
+    let command = task.get("command").and_then(text);
+    let is_ours = args.first().is_some_and(|first| first == "listen");
+    command.is_some_and(|command| says_listen(&command))
+        || (!is_ours && args.iter().any(says_listen))
 }
 
 /// A port as JSON has it.
@@ -131,6 +144,54 @@ impl From<Filled> for Value {
                 let fields = fields.into_iter();
                 Self::Object(fields.map(|(key, value)| (key, value.into())).collect())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_shell_is_known_wherever_it_stands() {
+        for (task, is_line) in [
+            (json!({"command": "p2pdbg listen debugpy"}), true),
+            (json!({"command": "bash -lc 'p2pdbg listen'"}), true),
+            (
+                json!({"command": "bash -lc \"cd x && p2pdbg 'listen'\""}),
+                true,
+            ),
+            (
+                json!({"command": {"value": "p2pdbg listen", "quoting": "weak"}}),
+                true,
+            ),
+            (
+                json!({"command": "bash", "args": ["-lc", "p2pdbg listen"]}),
+                true,
+            ),
+            (
+                json!({"command": "bash", "args": ["-c", {"value": "exec p2pdbg listen", "quoting": "strong"}]}),
+                true,
+            ),
+            (
+                json!({"command": "npx", "args": ["p2pdbg", "listen"]}),
+                true,
+            ),
+            (
+                json!({"command": "p2pdbg", "args": ["listen", "debugpy"]}),
+                false,
+            ),
+            (
+                json!({"command": "p2pdbg", "args": ["listen", "--name", "listen"]}),
+                false,
+            ),
+            (json!({"command": "/home/me/listen.sh"}), false),
+            (json!({"command": "p2pdbg", "args": []}), false),
+            (json!({"args": [5]}), false),
+        ] {
+            assert_eq!(has_line_of_shell(&task), is_line, "{task}");
         }
     }
 }

@@ -26,6 +26,9 @@ type Anchor = (&'static str, &'static str);
 /// The port as an option.
 const PORT_OPTION: Anchor = ("name=\"PORT\"", " value=\"");
 
+/// The port behind a host, as an option.
+const ADDRESS_OPTION: Anchor = ("name=\"remoteAddress\"", " value=\"");
+
 pub(super) fn plan(
     ide: Ide,
     facts: &Sessions<'_>,
@@ -96,10 +99,9 @@ fn new_file(
         ),
         (Ide::Idea, JetBrains::RemoteJvmAttach) => (remote_jvm(name, port, false), PORT_OPTION),
         (Ide::Idea, JetBrains::RemoteJvmListen) => (remote_jvm(name, port, true), PORT_OPTION),
-        (Ide::Pycharm, JetBrains::AttachToDap) => (
-            attach_to_dap(facts, name, port),
-            ("name=\"remoteAddress\"", " value=\""),
-        ),
+        (Ide::Pycharm, JetBrains::AttachToDap) => {
+            (attach_to_dap(facts, name, port), ADDRESS_OPTION)
+        }
         _ => return None,
     })
 }
@@ -264,21 +266,33 @@ fn element(text: &str, attributes: &str) -> Option<(usize, usize)> {
     Some((from, at + text[at..].find('>')? + 1))
 }
 
-/// The text with another port after the second part of `anchor` in the element that has the first, behind the host if
-/// one stands there.
-fn with_port(text: &str, (mark, attribute): Anchor, port: u16) -> Option<String> {
+/// The text with another port after the second part of `anchor` in the element that has the first, behind the host of
+/// an address. `None` if no port stands there.
+fn with_port(text: &str, anchor: Anchor, port: u16) -> Option<String> {
+    let (mark, attribute) = anchor;
     let at = text.find(mark)?;
     let from = text[..at].rfind('<')?;
     let to = at + text[at..].find('>')?;
     let element = &text[from..to];
     let (_, behind) = element.split_once(attribute)?;
     let (old, _) = behind.split_once('"')?;
-    let new = match old.rsplit_once(':') {
-        Some((host, _)) => format!("{host}:{port}"),
-        None => port.to_string(),
+    let new = match anchor == ADDRESS_OPTION {
+        true => format!("{}:{port}", host_of(old)?),
+        false => port.to_string(),
     };
     let element = with_value(element, attribute, &new)?;
     Some(format!("{}{element}{}", &text[..from], &text[to..]))
+}
+
+/// What stands before the port of an address, if that is one: `::1` and `[::1]` have none.
+fn host_of(address: &str) -> Option<&str> {
+    let (host, port) = address.rsplit_once(':')?;
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => rest.len() > 1 && rest.find(']') == Some(rest.len() - 1),
+        None => !host.is_empty() && !host.contains([':', ']']),
+    };
+    (is_port && is_host).then_some(host)
 }
 
 /// The text with another value after `anchor`, up to the quotation mark.
@@ -299,4 +313,39 @@ fn escape(text: &str) -> String {
         };
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_an_address_is_changed_where_one_stands() {
+        let element =
+            |address: &str| format!("<option name=\"remoteAddress\" value=\"{address}\" />");
+        for (address, host) in [
+            ("127.0.0.1:5678", Some("127.0.0.1")),
+            ("build-1:1", Some("build-1")),
+            ("[::1]:5678", Some("[::1]")),
+            ("localhost", None),
+            ("localhost:", None),
+            ("localhost:$port$", None),
+            (":5678", None),
+            ("[::1]", None),
+            ("[::1:5678", None),
+            ("::1", None),
+            ("[]:1", None),
+            ("", None),
+        ] {
+            let expected = host.map(|host| element(&format!("{host}:9000")));
+            assert_eq!(
+                with_port(&element(address), ADDRESS_OPTION, 9000),
+                expected,
+                "{address}"
+            );
+        }
+        let plain = "<option name=\"PORT\" value=\"1\" />";
+        let changed = with_port(plain, PORT_OPTION, 9000).unwrap();
+        assert_eq!(changed, plain.replace('1', "9000"));
+    }
 }
