@@ -143,11 +143,12 @@ const KEYS_OF_TRAVERSAL: &str = "docs/CONFIGURATION.md says what the keys of [tr
 
 /// Which key is meant by one that is not known.
 fn hint_of_key(what: &str) -> String {
-    let mut quoted = what.split('`').skip(1).step_by(2);
-    let key = quoted.next().unwrap_or_default();
-    match nearest(&key.to_lowercase(), quoted) {
+    let (unknown, expected) = what.split_once("expected ").unwrap_or((what, ""));
+    let key = unknown.split('`').nth(1).unwrap_or_default();
+    let expected = || expected.split('`').skip(1).step_by(2);
+    match nearest(&key.to_lowercase(), expected()) {
         Some(near) => format!("is {near} meant?"),
-        None if what.contains("`port_mapping`") => KEYS_OF_TRAVERSAL.to_owned(),
+        None if expected().any(|key| key == "port_mapping") => KEYS_OF_TRAVERSAL.to_owned(),
         None => KEYS.to_owned(),
     }
 }
@@ -223,7 +224,9 @@ impl Config {
         }
         let directory = path.parent().unwrap_or(Path::new("/"));
         // The working directory has nothing to do with where the state is.
-        let state = config.state.filter(|state| !state.as_os_str().is_empty());
+        let state = config
+            .state
+            .filter(|state| !state.to_string_lossy().trim().is_empty());
         config.state = state.map(|state| {
             let state = at_home(state);
             // What only a shell understands stays as it stands, and is refused where the directory is opened.
@@ -360,8 +363,10 @@ mod tests {
         assert_eq!(state("/var/st"), Path::new("/var/st"));
         assert_eq!(state("st"), dir.path().join("st"));
         assert_eq!(state("$HOME/st"), Path::new("$HOME/st"));
-        fs::write(&path, "state = ''").unwrap();
-        assert_eq!(Config::read(&path).unwrap().state, None);
+        for blank in ["", " ", "\t "] {
+            fs::write(&path, format!("state = '{blank}'")).unwrap();
+            assert_eq!(Config::read(&path).unwrap().state, None);
+        }
     }
 
     #[test]
@@ -418,6 +423,11 @@ mod tests {
                 "is rendezvous meant?",
             ),
             ("color = 'x'", "unknown field `color`", "its keys are"),
+            (
+                "port_mapping = false",
+                "unknown field `port_mapping`",
+                "the table [traversal]",
+            ),
             (
                 "[traversal]\nudp = false",
                 "unknown field `udp`",

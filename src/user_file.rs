@@ -85,7 +85,7 @@ fn writable(path: &Path) -> io::Result<PathBuf> {
     let path = behind_links(path)?;
     match fs::metadata(&path).is_ok_and(|of| of.permissions().readonly()) {
         true => {
-            let why = "it is read-only; make it writable, or remove it";
+            let why = "it is read-only; make it writable";
             Err(io::Error::new(ErrorKind::PermissionDenied, why))
         }
         false => Ok(path),

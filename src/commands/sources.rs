@@ -485,9 +485,10 @@ mod here {
 
     /// What to do about a path that leads to nothing.
     fn hint_of_missing(path: &Path) -> &'static str {
-        match path.to_string_lossy().contains(['*', '?', '[']) {
+        // Brackets alone are in the names of files, as Next.js has them.
+        match path.to_string_lossy().contains(['*', '?']) {
             true => "patterns are for the shell to fill in; name a directory to copy what is in it",
-            false => "what is no more here is not deleted there: remove it there as well",
+            false => "check how it is spelt; a file that was deleted here is not deleted there",
         }
     }
 

@@ -194,7 +194,8 @@ fn a_push_does_not_go_through_links_and_takes_nothing_from_outside() {
     assert_eq!(text(there.path(), "ok.py"), "fine");
     for (name, hint) in [
         ("*.py", "patterns are for the shell"),
-        ("gone.py", "is not deleted there"),
+        ("gone.py", "check how it is spelt"),
+        ("[gone].py", "is not deleted there"),
     ] {
         let pushed = beside(&pair.listener, here.path(), &["push", name]);
         assert_eq!(pushed.status.code(), Some(2), "{pushed:?}");
