@@ -53,8 +53,8 @@ pub enum SessionOutput {
     Relay(NodeNumber),
     /// Where the peer runs, as it says.
     Facts(HostFacts),
-    /// Which directories hold the same files at both ends; none if each end has files, and none of them is taken for
-    /// one of the other's.
+    /// Which directories hold the same files at both ends; none if each end has files, all of them were read, and none
+    /// is taken for one of the other's.
     Roots(Option<SourceRoots>),
     /// The forwards stand, at both ends.
     Ready(Vec<Forward>),

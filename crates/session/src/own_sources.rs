@@ -15,6 +15,8 @@ pub(super) struct SourcesPart {
     pub(super) reported: Option<Differences>,
     /// Which directories hold the same files, once comparing has told.
     pub(super) roots: Option<SourceRoots>,
+    /// Whether it was told that none of this end's files is taken for one of the other's.
+    pub(super) are_strangers: bool,
 }
 
 impl SourcesPart {
@@ -25,6 +27,7 @@ impl SourcesPart {
             begun: false,
             reported: None,
             roots: None,
+            are_strangers: false,
         }
     }
 }

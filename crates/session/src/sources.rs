@@ -57,6 +57,7 @@ impl SessionDriver {
                     in_short(&differences),
                 )
         };
+        self.on_strangers(&differences);
         if self.sources.reported.as_ref().is_some_and(told) {
             return;
         }
@@ -84,13 +85,25 @@ impl SessionDriver {
         if differences.is_of_strangers() {
             let why = differences.why_strangers();
             reporter.emit(Report::Warning(self.nothing_in_common(why)));
-            if differences.only_here > 0 && differences.only_there > 0 {
-                self.tell(SessionOutput::Roots(None));
-            }
         } else {
             reporter.emit(Report::Sources(report));
         }
         self.sources.reported = Some(differences);
+    }
+
+    /// Tells once that no file of this end is taken for one of the other's. What was not read may be one all the same.
+    fn on_strangers(&mut self, differences: &Differences) {
+        let Differences {
+            only_here,
+            only_there,
+            left_out,
+            ..
+        } = *differences;
+        let are_read = only_here > 0 && only_there > 0 && left_out == 0;
+        if are_read && differences.is_of_strangers() && !self.sources.are_strangers {
+            self.sources.are_strangers = true;
+            self.tell(SessionOutput::Roots(None));
+        }
     }
 
     fn nothing_in_common(&self, why: &str) -> Warning {

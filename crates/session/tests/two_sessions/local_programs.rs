@@ -305,6 +305,20 @@ async fn directories_with_no_file_in_common_are_warned_of() {
     assert_eq!(pair.listener.told(roots).await, None);
 }
 
+#[tokio::test]
+async fn that_no_file_is_anothers_is_told_also_where_one_end_had_none_at_first() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    std::fs::write(directories[1].path().join("b.rb"), "b").unwrap();
+    let mut pair = compared(&directories).await;
+    assert_eq!(pair.listener.warning().await, WarningCode::NothingInCommon);
+    std::fs::write(directories[0].path().join("a.py"), "a").unwrap();
+    let roots = |output| match output {
+        SessionOutput::Roots(roots) => Some(roots),
+        _ => None,
+    };
+    assert_eq!(pair.listener.told(roots).await, None);
+}
+
 /// A pair with a stream between them, whose ends compare these directories: the listener's and the connector's.
 async fn compared(directories: &[tempfile::TempDir; 2]) -> Pair {
     Pair::settled(Vec::new(), |config| {
