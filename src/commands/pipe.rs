@@ -266,7 +266,6 @@ mod joined {
 }
 
 /// What to write in place of a target that is a port alone, or a debugger.
-#[cfg(unix)]
 fn instead_of_target(target: &str) -> String {
     let debugger = target.split(':').next().and_then(|name| name.parse().ok());
     let port = match (target.parse::<u16>(), debugger) {
