@@ -11,24 +11,18 @@ use crate::cli::args::ForwardPortArgs;
 /// If that is no debugger with which a port here leads to the debuggee, if there is no session, or the other end
 /// refuses.
 pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
-    use p2pdbg_base::{ErrorCode, HostPort};
+    use p2pdbg_base::ErrorCode;
     use p2pdbg_forward::{Direction, Forward, ForwardSpec};
 
     use super::pipe::session;
     use crate::{cli::forward_malformed, stdout};
 
     let malformed = |fault| {
-        match args.forward.parse::<u16>() {
-        Ok(port) => forward_malformed(fault).hint(format!(
-            "name the debugger that listens there, as in p2pdbg forward node:{port}"
-        )),
-        // It has no -L, of which the hint may speak.
-        Err(_) if args.forward.parse::<HostPort>().is_ok() => forward_malformed(fault).hint(
-            "name the debugger that listens there, and its port: p2pdbg forward node:9230; another host, or a port alone, \
-             is forwarded by p2pdbg listen -L",
-        ),
-        Err(_) => forward_malformed(fault),
-    }
+        let failure = forward_malformed(fault);
+        match instead_of(&args.forward, failure.hint.as_deref().unwrap_or_default()) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     };
     let asked = match args.forward.parse().map_err(malformed)? {
         ForwardSpec::Fixed(forward) => Some(forward),
@@ -59,4 +53,22 @@ pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
             forward.target
         )
     })
+}
+
+/// What to write in place of a text for which `p2pdbg listen` would be told `hint`: of ports alone and other hosts that
+/// is `-L`, which this command has not.
+fn instead_of(text: &str, hint: &str) -> Option<String> {
+    if !hint.contains("-L ") {
+        return None;
+    }
+    let digits = |c: char| c.is_ascii_digit();
+    let port = text.split(|c| !digits(c)).rfind(|part| !part.is_empty());
+    let port = port
+        .and_then(|port| port.parse().ok())
+        .filter(|port: &u16| *port != 0);
+    let port = port.unwrap_or(9230);
+    Some(format!(
+        "name the debugger that listens there, and its port: p2pdbg forward node:{port}; another host, or a port alone, \
+         is forwarded by p2pdbg listen -L"
+    ))
 }

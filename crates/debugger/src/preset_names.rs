@@ -18,15 +18,25 @@ impl Preset {
     /// The presets that `word` may mean which names none: those that go by it, or else the one whose name is nearest.
     pub fn meant_by(word: &str) -> Vec<Preset> {
         let word = word.to_lowercase();
-        let goes_by_it = |preset: &Preset| preset.debugger().also_called.contains(&word.as_str());
-        let called: Vec<_> = Self::ALL.into_iter().filter(goes_by_it).collect();
+        let called = Self::called(&word);
         if !called.is_empty() {
             return called;
         }
-        let near = nearest(&word, Self::ALL.map(Self::name));
-        near.and_then(|name| name.parse().ok())
-            .into_iter()
-            .collect()
+        Self::near(&word).into_iter().collect()
+    }
+
+    /// The preset whose name is mistyped so, if one alone is near.
+    pub fn near(word: &str) -> Option<Preset> {
+        nearest(word, Self::ALL.map(Self::name))?.parse().ok()
+    }
+
+    /// The presets that go by `word`, or are for what does: no likeness counts, and capital letters neither.
+    pub fn called(word: &str) -> Vec<Preset> {
+        let word = word.to_lowercase();
+        let goes_by_it = |preset: &Preset| {
+            preset.name() == word || preset.debugger().also_called.contains(&word.as_str())
+        };
+        Self::ALL.into_iter().filter(goes_by_it).collect()
     }
 
     /// Which way the connections go.

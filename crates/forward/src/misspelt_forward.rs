@@ -57,8 +57,9 @@ pub(crate) fn instead_of(text: &str) -> String {
     if is_whole {
         return format!("to forward a port alone, write -L {text}");
     }
-    by_name(name)
+    by_name_and_port(text)
         .or_else(|| by_address(text))
+        .or_else(|| by_name(name))
         .unwrap_or_else(all_presets)
 }
 
@@ -73,21 +74,52 @@ fn without_decoration(text: &str) -> &str {
     port.filter(|port| parse_port(port).is_ok()).unwrap_or(bare)
 }
 
+/// The presets that a text calls for which could be an address too. It is one, unless its whole name is known: a host
+/// may be called `node-1` or `code-server`.
+fn by_name_and_port(text: &str) -> Option<String> {
+    let target = text.parse::<HostPort>().ok()?;
+    let Host::Name(name) = &target.host else {
+        return None;
+    };
+    let port = target.port;
+    if WITHOUT_PRESET.contains(&name.as_str()) {
+        return Some(format!(
+            "there is no preset for it; forward the port on which it listens: -L {port}:localhost:{port}"
+        ));
+    }
+    let called = Preset::called(runs_on(name));
+    let meant = called
+        .iter()
+        .map(|preset| format!("{}:{port}", preset.name()));
+    let meant: Vec<String> = meant.collect();
+    (!meant.is_empty()).then(|| {
+        format!(
+            "write {}; p2pdbg listen --help lists all of them",
+            meant.join(" or ")
+        )
+    })
+}
+
+/// What a program runs on that is called `name`; the name itself if it is not known.
+fn runs_on(name: &str) -> &str {
+    let row = RUNS_ON.iter().find(|(what, _)| *what == name);
+    row.map_or(name, |(_, on)| on)
+}
+
 /// The presets that a program, a language or an IDE calls for by `name`, if p2pdbg knows it.
 fn by_name(name: &str) -> Option<String> {
     let name = name.to_lowercase();
-    if WITHOUT_PRESET.contains(&name.as_str()) {
+    if WITHOUT_PRESET.contains(&name.as_str()) || SERVICES.contains(&name.as_str()) {
         return Some("there is no preset for it; forward the port on which it listens, as in -L 4711:localhost:4711".to_owned());
     }
     if ["all", "any", "*", "every"].contains(&name.as_str()) {
         return Some("name each debugger by itself, as in debugpy node:9230".to_owned());
     }
-    let runs_on = RUNS_ON.iter().find(|(what, _)| *what == name);
-    let name = runs_on.map_or(name, |(_, on)| (*on).to_owned());
+    let name = runs_on(&name);
     // "python3.11" is Python, and "php-fpm" PHP.
     let without_version = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let first = name.split(['-', '_']).next().unwrap_or_default();
-    let mut tries = [name.as_str(), without_version, first].into_iter();
+    let mut tries = [name, without_version, first].into_iter();
     let meant =
         tries.find_map(|name| Some(Preset::meant_by(name)).filter(|meant| !meant.is_empty()))?;
     let meant: Vec<&str> = meant.iter().map(|preset| preset.name()).collect();
@@ -106,7 +138,16 @@ fn by_address(text: &str) -> Option<String> {
                 "to open port {port} on every address here, write -L '*:{port}:localhost:{port}'"
             ),
             false => {
-                format!("to reach {target} from the debuggee's host, write -L {port}:{target}")
+                let near = match &target.host {
+                    Host::Name(name) if !SERVICES.contains(&name.as_str()) => Preset::near(name),
+                    _ => None,
+                };
+                let mistyped = near.map_or(String::new(), |preset| {
+                    format!("is {}:{port} meant? Else, ", preset.name())
+                });
+                format!(
+                    "{mistyped}to reach {target} from the debuggee's host, write -L {port}:{target}"
+                )
             }
         });
     }
@@ -218,7 +259,7 @@ const RUNS_ON: [(&str, &str); 12] = [
 ];
 
 /// Debuggers and languages of which no preset is, though their port can be forwarded.
-const WITHOUT_PRESET: [&str; 30] = [
+const WITHOUT_PRESET: [&str; 23] = [
     "dotnet",
     ".net",
     "csharp",
@@ -242,13 +283,11 @@ const WITHOUT_PRESET: [&str; 30] = [
     "remote-pdb",
     "remote_pdb",
     "rpdb",
-    "mysql",
-    "postgres",
-    "redis",
-    "mongodb",
-    "http",
-    "https",
-    "web",
+];
+
+/// What is no debugger, but listens at a port that can be forwarded; with a port behind it, it is the name of its host.
+const SERVICES: [&str; 7] = [
+    "mysql", "postgres", "redis", "mongodb", "http", "https", "web",
 ];
 
 /// What `-L` or `-R` (`option`) is to be given in place of `spec`, which has too few parts.
@@ -345,13 +384,13 @@ mod tests {
     #[test]
     fn language_or_mistyped_preset_is_told_the_preset() {
         assert!(hint("gdb").starts_with("write gdbserver;"));
-        assert!(hint("gdb:1234").starts_with("write gdbserver;"));
+        assert!(hint("gdb:1234").starts_with("write gdbserver:1234;"));
         assert!(hint("rust").starts_with("write gdbserver or lldb;"));
         assert!(hint("debupgy").starts_with("write debugpy;"));
         assert!(hint("fortran").starts_with("use auto, debugpy,"));
         assert!(hint("ipdb").starts_with("write debugpy;"));
         assert!(hint("dotnet").contains("there is no preset for it"));
-        assert!(hint("vsdbg:4711").contains("there is no preset for it"));
+        assert!(hint("vsdbg:4711").ends_with("listens: -L 4711:localhost:4711"));
     }
 
     #[test]
@@ -364,7 +403,7 @@ mod tests {
             ("xdebug-listen", "xdebug"),
             ("ruby-debug", "rdbg"),
             ("qemu", "gdbserver"),
-            ("openocd:3333", "gdbserver"),
+            ("openocd", "gdbserver"),
             ("electron", "node"),
             ("ts-node", "node"),
             ("tomcat", "jdwp"),
@@ -381,6 +420,30 @@ mod tests {
             assert!(hint(other).contains("there is no preset for it"), "{other}");
         }
         assert!(hint("all").contains("name each debugger by itself"));
+    }
+
+    #[test]
+    fn host_with_a_port_is_one_unless_its_whole_name_is_known_and_keeps_its_port() {
+        for (text, port) in [
+            ("redis:6379", 6379),
+            ("postgres:5432", 5432),
+            ("web:8080", 8080),
+            ("node-1:9229", 9229),
+            ("php-fpm:9000", 9000),
+            ("code-server:8080", 8080),
+        ] {
+            let expected =
+                format!("to reach {text} from the debuggee's host, write -L {port}:{text}");
+            assert_eq!(hint(text), expected);
+        }
+        assert!(hint("http://web:8080/").ends_with("write -L 8080:web:8080"));
+        assert!(hint("java:5005").starts_with("write jdwp:5005;"));
+        assert!(hint("Tomcat:8000").starts_with("write jdwp:8000;"));
+        assert!(hint("openocd:3333").starts_with("write gdbserver:3333;"));
+        assert!(hint("rust:1234").starts_with("write gdbserver:1234 or lldb:1234;"));
+        let mistyped = hint("debupgy:5679");
+        assert!(mistyped.starts_with("is debugpy:5679 meant?"), "{mistyped}");
+        assert!(mistyped.ends_with("-L 5679:debupgy:5679"), "{mistyped}");
     }
 
     #[test]
