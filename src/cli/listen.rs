@@ -261,25 +261,18 @@ fn parse_configured(text: &str) -> Result<ForwardSpec, NotAForward> {
 
 /// Two forwards, each of which dials the port that the other one opens, would pass a connection round without end.
 fn refuse_circles(forwards: &[ForwardSpec]) -> Result<(), Failure> {
-    let fixed = || {
-        forwards.iter().filter_map(|spec| match spec {
-            ForwardSpec::Fixed(forward) => Some(forward),
-            // It takes the direction in which somebody listens.
-            ForwardSpec::Auto { .. } => None,
-        })
+    // `auto` is told as the `-L` that it mostly is; as a `-R` it would open the port twice.
+    let settled = || {
+        let specs = forwards.iter().cloned();
+        specs.map(|spec| spec.resolve(|_| false))
     };
-    let leads_to = |one: &Forward, other: &Forward| {
-        let port = one.target.port;
-        port != 0 && one.target.is_loopback() && other.bind.port == port && other.socket.is_none()
-    };
-    for one in fixed().filter(|one| one.direction == Direction::ToDebuggee) {
-        let mut others = fixed().filter(|other| other.direction == Direction::ToIde);
-        if others.any(|other| leads_to(one, other) && leads_to(other, one)) {
+    for one in settled().filter(|one| one.direction == Direction::ToDebuggee) {
+        if settled().any(|other| one.leads_round_with(&other)) {
             let port = one.target.port;
             let message =
                 format!("two forwards lead to each other, over port {port} of the debuggee");
             return Err(Failure::new(ErrorCode::ForwardMalformed, message).hint(
-                "give one of them another port, as in debugpy-connect:5679; auto takes whichever direction fits",
+                "leave out one of them, or give it another port, as in debugpy-connect:5679",
             ));
         }
     }

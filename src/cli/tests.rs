@@ -226,7 +226,15 @@ fn two_forwards_do_not_lead_to_each_other() {
         &["debugpy", "debugpy-connect"][..],
         &["pydevd", "debugpy"],
         &["jdwp", "jdwp-listen"],
+        &["auto", "pydevd"],
         &["-L", "8000:localhost:9000", "-R", "9000:127.0.0.1:8000"],
+        &["-L", "*:8000:localhost:9000", "-R", "9000:localhost:8000"],
+        &[
+            "-L",
+            "10.0.0.5:8000:localhost:9000",
+            "-R",
+            "9000:10.0.0.5:8000",
+        ],
     ] {
         let fault = listen(circle, configured()).unwrap_err();
         assert!(
@@ -239,7 +247,14 @@ fn two_forwards_do_not_lead_to_each_other() {
         &["debugpy", "debugpy-connect:5679"][..],
         &["-L", "8000:localhost:9000", "-R", "9000:localhost:8001"],
         &["-L", "8000:db:9000", "-R", "9000:localhost:8000"],
-        &["auto", "pydevd"],
+        &["auto", "pydevd:5679"],
+        // What dials `localhost` does not come to a port that another address alone has.
+        &[
+            "-L",
+            "10.0.0.5:8000:localhost:9000",
+            "-R",
+            "9000:localhost:8000",
+        ],
     ] {
         assert!(listen(open, configured()).is_ok(), "{open:?}");
     }

@@ -254,6 +254,21 @@ impl Bind {
         }
     }
 
+    /// Whether it is what is dialled at `target` on the host where it is opened. A name may be any host's, and is
+    /// taken for another's.
+    pub fn is_dialled_at(&self, target: &HostPort) -> bool {
+        let ips = target.host.addresses().unwrap_or_default();
+        let mut ips = ips.iter();
+        let is_at = match self.scope {
+            BindScope::Loopback => {
+                ips.any(|ip| [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].contains(ip))
+            }
+            BindScope::Address(ip) if !ip.is_unspecified() => ips.any(|dialled| *dialled == ip),
+            BindScope::Everywhere | BindScope::Address(_) => ips.any(IpAddr::is_loopback),
+        };
+        is_at && self.port != 0 && self.port == target.port
+    }
+
     /// Reads what stands before the port; the empty text and `*` mean every address, as for ssh.
     pub fn parse_scope(text: &str) -> Result<BindScope, NotAHostPort> {
         match text {

@@ -1,7 +1,7 @@
 //! Forwards that local programs ask for while a session runs, and what they are told when the connector does not agree.
 
 use p2pdbg_base::{ErrorCode, Failure, HostPort, Untrusted};
-use p2pdbg_forward::Preset;
+use p2pdbg_forward::{Forward, Preset};
 use p2pdbg_proto::tunnel::ForwardState;
 use tokio::sync::oneshot;
 
@@ -14,6 +14,25 @@ pub struct ForwardRequest {
     pub debugger: Preset,
     /// Told where the port is open, or why it is not.
     pub opened: oneshot::Sender<Result<HostPort, Failure>>,
+}
+
+/// Refuses a forward that one of the session's would lead round without end.
+///
+/// # Errors
+/// If there is such a one.
+pub(super) fn refuse_circle<'a>(
+    asked: &Forward,
+    mut standing: impl Iterator<Item = &'a Forward>,
+) -> Result<(), Failure> {
+    let Some(other) = standing.find(|other| asked.leads_round_with(other)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "port {} of the debuggee is the session's own ({other}), and leads back here",
+        asked.target.port
+    );
+    Err(Failure::new(ErrorCode::ForwardMalformed, message)
+        .hint("have the debugger listen at another port there, and name that one"))
 }
 
 /// Why there is no forward to a target, by the state that the connector has told.

@@ -183,6 +183,14 @@ impl Forward {
         }
     }
 
+    /// Whether each of the two dials the port that the other one opens: a connection would go round without end.
+    pub fn leads_round_with(&self, other: &Self) -> bool {
+        let leads_to = |one: &Self, other: &Self| {
+            other.socket.is_none() && other.bind.is_dialled_at(&one.target)
+        };
+        self.direction != other.direction && leads_to(self, other) && leads_to(other, self)
+    }
+
     /// The command that starts the debuggee, where the debugger is known and its port is settled.
     pub fn start_debuggee(&self) -> Option<String> {
         let port = match self.direction {

@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use p2pdbg_base::{HostPort, Opened, PathPolicy};
+use p2pdbg_base::{ErrorCode, HostPort, Opened, PathPolicy};
 use p2pdbg_events::{Of, Sink};
-use p2pdbg_forward::Preset;
+use p2pdbg_forward::{Forward, Preset};
 use p2pdbg_identity::Identity;
 use p2pdbg_net::nat64::Nat64;
 use p2pdbg_pairing::{Exchange, Next, SessionKeys};
@@ -220,4 +220,35 @@ async fn port_that_was_asked_for_and_is_refused_there_is_not_kept_open_here() {
         .await;
     assert!(told.await.unwrap().is_err());
     std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+}
+
+#[tokio::test]
+async fn port_that_the_session_itself_opened_there_is_not_forwarded_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut driver = driver(Role::Listener, directory.path(), |config| {
+        config.forwards = vec![Forward::of_preset(Preset::DebugpyConnect, port)];
+    });
+    let ask = |driver: &mut SessionDriver| {
+        let (opened, told) = oneshot::channel();
+        driver.handle_input(SessionInput::Forward(ForwardRequest {
+            port,
+            debugger: Preset::Debugpy,
+            opened,
+        }));
+        told
+    };
+    let listen = format!("127.0.0.1:{port}");
+    let (forward, state) = (0, ForwardState::Up { listen });
+    let up = TunnelMessage::ForwardState { forward, state };
+    driver.handle_control(1, up).await;
+    let failure = ask(&mut driver).try_recv().unwrap().unwrap_err();
+    assert_eq!(failure.code, ErrorCode::ForwardMalformed);
+    // Where that one is not open, whatever listens there is another program.
+    let (forward, state) = (0, ForwardState::PortInUse);
+    let in_use = TunnelMessage::ForwardState { forward, state };
+    driver.handle_control(1, in_use).await;
+    assert!(ask(&mut driver).try_recv().is_err(), "it is asked for");
 }

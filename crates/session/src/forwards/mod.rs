@@ -33,7 +33,7 @@ use self::{
 use super::{
     debuggers_elsewhere,
     event::SessionEvent,
-    forward_requests::{ForwardRequest, refusal},
+    forward_requests::{ForwardRequest, refusal, refuse_circle},
     session_config::SessionConfig,
     session_policy::SessionPolicy,
 };
@@ -398,11 +398,16 @@ impl Forwards {
             true => OpenPort::open(bind).or_else(|_| OpenPort::open_above(bind, |_| true)),
             false => Err(std::io::Error::other("the session has too many forwards")),
         };
-        let forward = Forward::of_preset(request.debugger, request.port);
+        let mut forward = Forward::of_preset(request.debugger, request.port);
+        let standing = self.table.iter().filter(|entry| entry.stands());
+        let opened = opened.map_err(|error| port_failure(&forward, &error));
+        let opened = opened.and_then(|port| {
+            forward.bind.port = port.port();
+            refuse_circle(&forward, standing.map(|entry| &entry.forward)).map(|()| port)
+        });
         match opened {
             Ok(port) => {
-                let bind = Bind::loopback(port.port());
-                let entry = Entry::new(Forward { bind, ..forward }, WhileAbsent::Hold);
+                let entry = Entry::new(forward, WhileAbsent::Hold);
                 self.table.push(Entry {
                     port: Some(Arc::new(port)),
                     asked: Some(request),
@@ -410,8 +415,7 @@ impl Forwards {
                 });
                 true
             }
-            Err(error) => {
-                let failure = port_failure(&forward, &error);
+            Err(failure) => {
                 drop(request.opened.send(Err(failure)));
                 false
             }
