@@ -132,24 +132,69 @@ mod here {
             None => program.command.contains(meant),
         };
         let found: Vec<&Program> = programs.iter().filter(is_meant).collect();
-        // What started it (timeout, sudo, a shell) has its words too, and no debugger of its own.
-        let of_their_own = found
-            .iter()
-            .copied()
-            .filter(|one| one.tool != Tool::Gdbserver);
+        // What started it has its words too.
+        let of_their_own = found.iter().copied().filter(|one| !is_launcher(one));
         match (&found[..], &of_their_own.collect::<Vec<_>>()[..]) {
             ([program], _) | (_, [program]) => Ok(program),
             ([], _) => {
                 let message = format!("no program of connect's user at the debuggee is {meant:?}");
-                Err(Failure::new(ErrorCode::Usage, message).hint("p2pdbg attach lists them"))
+                Err(Failure::new(ErrorCode::NotAttached, message).hint("p2pdbg attach lists them"))
             }
             _ => {
                 let lines: Vec<String> = found.iter().take(8).map(|one| line(one)).collect();
                 let message = format!("several programs are {meant:?}:\n{}", lines.join("\n"));
-                Err(Failure::new(ErrorCode::Usage, message).hint("name one by its number"))
+                Err(Failure::new(ErrorCode::NotAttached, message).hint("name one by its number"))
             }
         }
     }
+
+    /// Whether it is one of the programs that run another one, with its command line behind their own words.
+    fn is_launcher(program: &Program) -> bool {
+        let first = program.command.split(' ').next().unwrap_or_default();
+        let name = first.rsplit('/').next().unwrap_or_default();
+        // A shell of a login has a hyphen before its name.
+        LAUNCHERS.contains(&name.trim_start_matches('-'))
+    }
+
+    /// What runs another program, by the names of their files.
+    const LAUNCHERS: [&str; 36] = [
+        "bash",
+        "busybox",
+        "chroot",
+        "chrt",
+        "dash",
+        "doas",
+        "dumb-init",
+        "env",
+        "fish",
+        "flock",
+        "ionice",
+        "ip",
+        "ksh",
+        "ltrace",
+        "make",
+        "nice",
+        "nohup",
+        "nsenter",
+        "p2pdbg",
+        "prlimit",
+        "runuser",
+        "setpriv",
+        "setsid",
+        "sh",
+        "stdbuf",
+        "strace",
+        "su",
+        "sudo",
+        "systemd-run",
+        "taskset",
+        "time",
+        "timeout",
+        "tini",
+        "unshare",
+        "uv",
+        "zsh",
+    ];
 
     fn show(programs: &[Program], more: u32) -> Result<(), Failure> {
         stdout::print(|out| {
@@ -279,11 +324,26 @@ mod here {
 
         #[test]
         fn program_is_found_beside_what_started_it() {
-            let mut started_by = program(6, "timeout 60 python app.py");
-            started_by.tool = Tool::Gdbserver;
-            let programs = [started_by, program(7, "python app.py")];
-            assert_eq!(choose(&programs, "app.py").unwrap().pid, 7);
-            assert_eq!(choose(&programs, "timeout").unwrap().pid, 6);
+            for command in [
+                "timeout 60 python app.py",
+                "/usr/bin/sudo python app.py",
+                "-bash -c python app.py",
+            ] {
+                let programs = [program(6, command), program(7, "python app.py")];
+                assert_eq!(choose(&programs, "app.py").unwrap().pid, 7, "{command}");
+                let first = command.split(' ').next().unwrap();
+                assert_eq!(choose(&programs, first).unwrap().pid, 6, "{command}");
+            }
+        }
+
+        #[test]
+        fn program_of_no_language_is_one_of_several_all_the_same() {
+            let mut server = program(6, "./server");
+            server.tool = Tool::Gdbserver;
+            let programs = [server, program(7, "python3 load.py --target ./server")];
+            let several = choose(&programs, "server").unwrap_err();
+            assert!(several.message.contains("load.py"), "{several:?}");
+            assert_eq!(choose(&programs, "load").unwrap().pid, 7);
         }
 
         #[test]

@@ -228,7 +228,7 @@ async fn programs_are_looked_for_where_the_debuggee_lets_debuggers_attach_alone(
         .run("attach", &["no-such-program-anywhere"])
         .await
         .unwrap_err();
-    assert_eq!(failure.code, ErrorCode::Usage, "{failure}");
+    assert_eq!(failure.code, ErrorCode::NotAttached, "{failure}");
     let world = World::new("web-no-attach", &[], &[]).await;
     let failure = world.run("attach", &[]).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::NotAttached, "{failure}");
