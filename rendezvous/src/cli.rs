@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -397,15 +397,18 @@ impl Cli {
 }
 
 fn bind_address(text: &str) -> Result<SocketAddr, String> {
-    // "::1:3478" is an address too, of another host than was meant.
-    let bare = |text: &str| text.contains("::") && !text.starts_with('[');
+    // "::1:443" is an address too, of another host than was meant.
     if let Some((ip, port)) = text.rsplit_once(':')
-        && bare(text)
-        && port.parse::<u16>() == Ok(DEFAULT_PORT)
-        && ip.parse::<IpAddr>().is_ok()
+        && text.contains("::")
+        && port.parse::<u16>().is_ok()
+        && let Ok(ip) = ip.parse::<Ipv6Addr>()
     {
+        let whole = match text.parse::<Ipv6Addr>() {
+            Ok(whole) => format!(", or [{whole}]:{DEFAULT_PORT} if all of it is the address"),
+            Err(_) => String::new(),
+        };
         return Err(format!(
-            "an IPv6 address stands in brackets, as in [{ip}]:{port}"
+            "an IPv6 address stands in brackets: [{ip}]:{port}{whole}"
         ));
     }
     if let Ok(address) = text.parse() {
@@ -510,6 +513,18 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(bind, ["192.0.2.7:3478", "[::1]:5000", "[::1]:3478"]);
+    }
+
+    #[test]
+    fn address_that_may_end_in_a_port_is_told_both_ways_to_write_it() {
+        for port in [443, 3478, 5000] {
+            let fault = bind_address(&format!("::1:{port}")).unwrap_err();
+            let both = format!("[::1]:{port}, or [::1:{port}]:3478 if");
+            assert!(fault.contains(&both), "{fault}");
+        }
+        for address in ["::1", "2001:db8::8", "::", "[::1:443]:443", "::1:abc"] {
+            assert!(bind_address(address).is_ok(), "{address}");
+        }
     }
 
     #[test]

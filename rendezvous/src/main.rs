@@ -66,7 +66,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn tell_usage(message: &str) {
     let code = "usage";
-    print_event(&Printed::Error { code, message });
+    print_event(&Printed::Error { code, message }, "");
 }
 
 /// The exit status after a command line at fault, as clap has it.
@@ -220,7 +220,7 @@ fn broken(cli: &Cli, part: &str) -> ! {
 async fn stop(cli: &Cli, leave: impl Future<Output = ()>, mut signals: Signals) -> ExitCode {
     service_manager::tell(News::Stopping);
     if cli.json {
-        print_event(&Printed::Stopping);
+        print_event(&Printed::Stopping, "");
     } else {
         say!("p2pdbg-rendezvous: stopping");
     }
@@ -329,15 +329,16 @@ fn announce(cli: &Cli, server: &Server) {
         url.clone()
     };
     if cli.json {
-        print_event(&Printed::Serving {
+        let serving = Printed::Serving {
             url: shown.to_string(),
             url_without_key: url.without_key().to_string(),
             addresses: server.addresses(),
             stun_alternatives: server.alternatives(),
             metrics: server.metrics(),
-        });
+        };
+        print_event(&serving, WITHOUT_URL);
     } else {
-        print_line(&shown.to_string());
+        print_line(&shown.to_string(), WITHOUT_URL);
     }
     if let Some(metrics) = server.metrics() {
         say!("p2pdbg-rendezvous: metrics, health and a page at http://{metrics}/");
@@ -377,9 +378,9 @@ fn announce(cli: &Cli, server: &Server) {
 fn announce_relay(cli: &Cli, server: &Server) {
     let at = server.addresses();
     if cli.json {
-        print_event(&Printed::Relaying { addresses: at });
+        print_event(&Printed::Relaying { addresses: at }, "");
     } else {
-        print_line("relaying");
+        print_line("relaying", "");
     }
     let at: Vec<String> = at.iter().map(ToString::to_string).collect();
     say!(
@@ -391,7 +392,7 @@ fn announce_relay(cli: &Cli, server: &Server) {
 /// Says why the program ends, in one line, and on stdout too for who reads that.
 fn fail(cli: &Cli, code: &str, message: &str) -> ExitCode {
     if cli.json {
-        print_event(&Printed::Error { code, message });
+        print_event(&Printed::Error { code, message }, "");
     }
     say!("p2pdbg-rendezvous: {message}");
     ExitCode::FAILURE
@@ -414,21 +415,26 @@ fn code_of(error: &StartError) -> &'static str {
     }
 }
 
-fn print_event(event: &Printed<'_>) {
+/// What is said where the URL could not be written.
+const WITHOUT_URL: &str = "; `p2pdbg-rendezvous url` prints the URL";
+
+/// Prints an event, or says that it could not be, and `instead` behind it.
+fn print_event(event: &Printed<'_>, instead: &str) {
     // Strings, numbers and addresses always make JSON.
     if let Ok(line) = serde_json::to_string(event) {
-        print_line(&line);
+        print_line(&line, instead);
     }
 }
 
-/// Writes a line to stdout at once. That nobody reads it is no reason to stop serving.
-fn print_line(line: &str) {
+/// Writes a line to stdout at once, or says that it could not be, and `instead` behind it. That nobody reads it is no
+/// reason to stop serving.
+fn print_line(line: &str, instead: &str) {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => say!(
-            "p2pdbg-rendezvous: cannot write to standard output: {error}; `p2pdbg-rendezvous url` prints the URL"
-        ),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            say!("p2pdbg-rendezvous: cannot write to standard output: {error}{instead}");
+        }
         _ => {}
     }
 }
