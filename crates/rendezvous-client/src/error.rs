@@ -107,6 +107,23 @@ fn in_words(why: &str) -> &str {
         "ApplicationVerificationFailure" => "it has another fingerprint",
         "BadSignature" => "its signature is wrong",
         "Revoked" => "its authority has revoked it",
+        "NotValidForName" => "it is for another name than the URL has",
+        "Expired" => "it has expired",
+        "NotValidYet" => "it is not valid yet",
+        "BadEncoding" => "it cannot be read as a certificate",
+        "InvalidPurpose" => "it is for another purpose than to be a server's",
+        "UnhandledCriticalExtension" => "it has a restriction that is not known here",
+        "UnknownRevocationStatus" => "whether its authority has revoked it is not known",
+        "ExpiredRevocationList" => "its authority's list of what it has revoked has expired",
+        "InvalidOcspResponse" => "what came with it from its authority is not sound",
+        _ if fault.starts_with("UnsupportedSignatureAlgorithm") => {
+            "it is signed in a way that is not known here"
+        }
+        // What the verifier alone knows: `Other(OtherError(…))`.
+        _ if fault.contains("CaUsedAsEndEntity") => {
+            "it is that of an authority, or signed by itself, and no server's"
+        }
+        _ if fault.starts_with("Other(") => "it does not keep to the rules of certificates",
         _ => fault,
     }
 }
@@ -258,5 +275,50 @@ impl From<LinkError> for Failure {
             ),
         };
         Failure::new(code, error.to_string()).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{CertificateError, Error, OtherError};
+
+    use super::in_words;
+
+    #[test]
+    #[expect(deprecated, reason = "it may still come")]
+    fn certificate_that_is_refused_is_told_in_words_and_not_by_the_name_of_a_fault() {
+        let other = std::io::Error::other("CaUsedAsEndEntity");
+        for fault in [
+            CertificateError::BadEncoding,
+            CertificateError::Expired,
+            CertificateError::NotValidYet,
+            CertificateError::Revoked,
+            CertificateError::UnhandledCriticalExtension,
+            CertificateError::UnknownIssuer,
+            CertificateError::UnknownRevocationStatus,
+            CertificateError::ExpiredRevocationList,
+            CertificateError::BadSignature,
+            CertificateError::UnsupportedSignatureAlgorithm,
+            CertificateError::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: vec![6],
+                supported_algorithms: Vec::new(),
+            },
+            CertificateError::NotValidForName,
+            CertificateError::InvalidPurpose,
+            CertificateError::InvalidOcspResponse,
+            CertificateError::ApplicationVerificationFailure,
+            CertificateError::Other(OtherError(Arc::new(other))),
+        ] {
+            let why = Error::InvalidCertificate(fault).to_string();
+            let told = in_words(&why);
+            assert!(told.starts_with(char::is_lowercase), "{why}: {told}");
+            assert!(
+                told.contains(' ') && !told.contains(['(', '{']),
+                "{why}: {told}"
+            );
+        }
+        assert!(in_words("Other(OtherError(CaUsedAsEndEntity))").contains("no server's"));
     }
 }
