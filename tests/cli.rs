@@ -949,7 +949,7 @@ fn a_value_at_fault_is_told_with_the_place_where_it_stands() {
             "forwards in ",
         ),
         (
-            "rendezvous = 'p2pdbg://h'\nstun = ['stun:h']".to_owned(),
+            "rendezvous = 'p2pdbg://h'\nstun = ['a b']".to_owned(),
             "stun in ",
         ),
     ] {
