@@ -1115,6 +1115,14 @@ fn manual_pages_are_printed_or_written() {
     assert!(written.status().unwrap().success());
     assert!(named.join("p2pdbg-listen.1").is_file());
 
+    // A new directory's name need be no path.
+    for new in ["man1", "pages"] {
+        let mut command = p2pdbg(home.path());
+        let written = command.args(["man", new]).current_dir(home.path());
+        assert!(written.status().unwrap().success(), "{new}");
+        assert!(home.path().join(new).join("p2pdbg.1").is_file(), "{new}");
+    }
+
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");
     let output = run(&["man", pages.to_str().unwrap()]);

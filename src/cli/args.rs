@@ -82,8 +82,7 @@ pub enum CliCommand {
     },
     /// Print the manual page of p2pdbg or of a command, or write those of all commands to a directory
     Man {
-        /// Where to write p2pdbg.1, p2pdbg-listen.1, … (a new directory is written with a /, as in ./pages); or the
-        /// command whose page is printed
+        /// Where to write p2pdbg.1, p2pdbg-listen.1, …; or the command whose page is printed
         #[arg(value_name = "DIR|COMMAND", value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
     },

@@ -56,13 +56,16 @@ pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
     root.build();
     let named = dir.filter(|dir| !dir.is_dir());
     let named = named.map(|name| (name, root.find_subcommand(without_program(name))));
-    let is_new_word = |name: &Path| name.components().count() == 1 && !has_separator(name);
     let named = match named {
-        // A word that was mistyped makes no directory.
-        Some((name, None)) if is_new_word(name) && without_program(name) != "p2pdbg" => {
-            return Err(no_such_page(&root, name));
-        }
         Some((name, None)) if without_program(name) == "p2pdbg" => Some(&root),
+        // A word that was mistyped makes no directory.
+        Some((name, None)) => match instead_of_page(&root, name) {
+            Some(hint) => {
+                let message = format!("there is no command {name:?}, nor a directory");
+                return Err(Failure::new(ErrorCode::Usage, message).hint(hint));
+            }
+            None => None,
+        },
         named => named.and_then(|(_, command)| command),
     };
     let dir = match (dir, named) {
@@ -98,22 +101,24 @@ fn has_separator(path: &Path) -> bool {
     written.contains(std::path::is_separator) || written == "."
 }
 
-fn no_such_page(root: &Command, name: &Path) -> Failure {
+/// What to write in place of a word that is near to a command; none if it is meant as a directory that is to be made.
+fn instead_of_page(root: &Command, name: &Path) -> Option<String> {
+    if has_separator(name) {
+        return None;
+    }
     let word = name.to_string_lossy();
-    let hint = match word.as_ref() {
-        "p2pdbg-rendezvous" | "rendezvous" => "p2pdbg-rendezvous man prints its page".to_owned(),
-        _ => {
-            let commands = root.get_subcommands().map(Command::get_name);
-            let near =
-                nearest(&word, commands).map_or(String::new(), |near| format!("is {near} meant? "));
-            format!(
-                "{near}A directory that is to be made is written ./{}",
-                word.escape_debug()
-            )
-        }
-    };
-    let message = format!("there is no command {word:?}, nor a directory");
-    Failure::new(ErrorCode::Usage, message).hint(hint)
+    if ["p2pdbg-rendezvous", "rendezvous"].contains(&word.as_ref()) {
+        return Some("p2pdbg-rendezvous man prints its page".to_owned());
+    }
+    // `man1` is what such directories are called.
+    if word.ends_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let near = nearest(&word, root.get_subcommands().map(Command::get_name))?;
+    Some(format!(
+        "is {near} meant? A directory that is to be made is written ./{}",
+        word.escape_debug()
+    ))
 }
 
 /// The file name of a command's manual page, and the page.
