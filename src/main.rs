@@ -84,11 +84,23 @@ fn main() -> ExitCode {
 /// Says what is wrong with the command line, or shows the help that it asks for, and ends.
 fn refuse(error: &clap::Error) -> ExitCode {
     let Some(failure) = cli::misread(error, &words()) else {
-        error.exit()
+        return show_help(error);
     };
     match cli::asks_for_events(&words()) {
         Some(role) => run(Format::Json, role, 0, |_| Err(failure)),
         None => status(Err(failure)),
+    }
+}
+
+/// Shows what clap has to say: the help or the version that was asked for, or else what is wrong.
+fn show_help(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        // A reader that has read enough is no failure, and neither is one of standard error that is not there.
+        Err(fault) if !error.use_stderr() && fault.kind() != io::ErrorKind::BrokenPipe => {
+            let message = format!("cannot write to standard output: {fault}");
+            status(Err(Failure::new(ErrorCode::Output, message)))
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1)),
     }
 }
 

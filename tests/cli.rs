@@ -1150,18 +1150,22 @@ fn a_manual_that_cannot_be_written_is_a_failure() {
 #[test]
 #[cfg(target_os = "linux")]
 fn output_that_cannot_be_written_is_a_failure() {
-    let full = std::fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
     let home = tempfile::tempdir().unwrap();
-    let output = p2pdbg(home.path())
-        .args(["completions", "bash"])
-        .stdout(full)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(stderr(&output).contains("standard output"));
+    for line in [
+        &["completions", "bash"][..],
+        &["--help"],
+        &["listen", "--help"],
+        &["--version"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let output = p2pdbg(home.path())
+            .args(line)
+            .stdout(full.unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {output:?}");
+        assert!(stderr(&output).contains("standard output"), "{line:?}");
+    }
 }
 
 #[test]
