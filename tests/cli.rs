@@ -401,7 +401,10 @@ fn option_of_another_program_is_told_what_p2pdbg_has_in_its_place() {
 fn command_that_is_written_otherwise_is_told_how_it_is_written() {
     for (line, told) in [
         (&["LISTEN"][..], "write p2pdbg listen"),
-        (&["listen debugpy"], "leave out the quotes around listen"),
+        (
+            &["listen debugpy"],
+            "listen and what is behind it stand in one pair of quotes",
+        ),
         (&["--listen"], "write p2pdbg listen"),
         (
             &["--connect", "482913-orbit-lemon-tiger"],
@@ -416,6 +419,11 @@ fn command_that_is_written_otherwise_is_told_how_it_is_written() {
         (&["pipe", "1234"], "p2pdbg pipe localhost:1234"),
         (&["pipe", "gdbserver"], "p2pdbg pipe localhost:1234"),
         (&["forward", "localhost:9230"], "p2pdbg forward node:9230"),
+        (&["forward", "9230"], "p2pdbg forward node:9230"),
+        (&["forward", ":5678"], "p2pdbg forward node:5678"),
+        (&["forward", "tcp:5678"], "p2pdbg forward node:5678"),
+        (&["forward", "redis"], "p2pdbg forward node:9230"),
+        (&["forward", "fortran"], "p2pdbg forward node:9230"),
         (
             &["ide", "vscode", "--dir", "nosuch"],
             "there is no such directory",
@@ -465,12 +473,15 @@ fn what_stands_where_the_code_or_the_program_does_is_told_what_it_is() {
             2,
             "there is no such directory",
         ),
+        #[cfg(unix)]
         (&["connect", code, "--", "cd", "/srv"], 127, "-- sh -c 'cd"),
+        #[cfg(unix)]
         (
             &["connect", code, "--", "DEBUG=1", "python"],
             127,
             "-- env NAME=VALUE",
         ),
+        #[cfg(unix)]
         (
             &["connect", code, "--", "~/run.sh"],
             127,

@@ -18,7 +18,11 @@ const INSTEAD: &[(Commands, &[&str], &str)] = &[
     (
         &["listen"],
         &["--bind", "--address", "--interface"],
-        "to open a port on every address here: -L '*:5678:localhost:5678'",
+        if cfg!(windows) {
+            "to open a port on every address here: -L *:5678:localhost:5678"
+        } else {
+            "to open a port on every address here: -L '*:5678:localhost:5678'"
+        },
     ),
     (
         &["listen"],
@@ -75,7 +79,11 @@ const INSTEAD: &[(Commands, &[&str], &str)] = &[
     (
         &["listen", "connect"],
         &["--daemon", "--background", "--detach", "-d", "-b"],
-        "it stays in the foreground: nohup with & behind it keeps it running; p2pdbg unit makes a service of connect",
+        if cfg!(windows) {
+            "it stays in the foreground: leave its window open, or have the task scheduler start it"
+        } else {
+            "it stays in the foreground: nohup with & behind it keeps it running; p2pdbg unit makes a service of connect"
+        },
     ),
     (
         &["listen", "connect"],
@@ -184,7 +192,11 @@ const INSTEAD: &[(Commands, &[&str], &str)] = &[
     (
         &[],
         &["-q", "--quiet", "--silent"],
-        "2>/dev/null leaves out what is told beside the result",
+        if cfg!(windows) {
+            "2>NUL (in PowerShell 2>$null) leaves out what is told beside the result"
+        } else {
+            "2>/dev/null leaves out what is told beside the result"
+        },
     ),
     (
         &[],
@@ -194,7 +206,11 @@ const INSTEAD: &[(Commands, &[&str], &str)] = &[
     (
         &[],
         &["--config", "--config-file"],
-        "the configuration file lies in ~/.config/p2pdbg; XDG_CONFIG_HOME names another directory",
+        if cfg!(windows) {
+            "the configuration file is %APPDATA%\\p2pdbg\\config.toml"
+        } else {
+            "the configuration file lies in ~/.config/p2pdbg; XDG_CONFIG_HOME names another directory"
+        },
     ),
 ];
 

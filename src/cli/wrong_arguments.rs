@@ -388,7 +388,8 @@ fn written_otherwise(word: &str) -> Option<Failure> {
     let hint = match rest {
         // What is behind it may hold a code.
         _ if !rest.is_empty() => {
-            format!("leave out the quotes around {command} and what is behind it")
+            let message = format!("{command} and what is behind it stand in one pair of quotes");
+            return Some(usage(message).hint("leave out the quotes"));
         }
         _ => format!("write p2pdbg {command}"),
     };
@@ -415,6 +416,11 @@ fn what_does_that(word: &str) -> Option<&'static str> {
         "check" | "test" | "ping" | "diag" | "diagnose" | "diagnostics" | "verify" | "netcheck" => {
             "p2pdbg doctor examines this host's network"
         }
+        "forget" | "remove" | "rm" | "delete" | "unpair" | "reset" | "clean" | "purge"
+            if cfg!(windows) =>
+        {
+            "take its entry out of known_peers.toml, in the state directory (%LOCALAPPDATA%\\p2pdbg, or --state DIR)"
+        }
         "forget" | "remove" | "rm" | "delete" | "unpair" | "reset" | "clean" | "purge" => {
             "take its entry out of known_peers.toml, in the state directory (~/.local/state/p2pdbg, or --state DIR)"
         }
@@ -423,6 +429,9 @@ fn what_does_that(word: &str) -> Option<&'static str> {
         }
         "ssh" | "shell" | "sh" | "bash" => {
             "p2pdbg runs no shell there; ssh takes p2pdbg pipe localhost:22 as its ProxyCommand"
+        }
+        "daemon" | "service" | "systemd" if cfg!(windows) => {
+            "p2pdbg connect stays in the foreground: have the task scheduler start it"
         }
         "daemon" | "service" | "systemd" => "p2pdbg unit prints a systemd unit for connect",
         "log" | "logs" => "p2pdbg listen -v and p2pdbg connect -v tell more while they run",

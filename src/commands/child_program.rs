@@ -34,6 +34,13 @@ pub(super) struct Running {
 
 /// Says early that a COMMAND cannot be started: before a code has been used up for it.
 pub(super) fn look_for(command: &Command) -> Result<(), Failure> {
+    let program = command.program.to_string_lossy();
+    // Some systems have files of such names (/usr/bin/cd), which do nothing for whoever starts them.
+    if let Some(hint) = instead_of_shells_own(&program).filter(|_| !program.contains(' ')) {
+        let message =
+            format!("cannot start {program:?}: it is a word of the shell, and no program");
+        return Err(Failure::new(ErrorCode::CommandNotFound, message).hint(hint));
+    }
     found_program::look_for(Path::new(&command.program))
         .map_err(|error| not_started(command, &error))
 }
@@ -165,12 +172,12 @@ fn not_started(command: &Command, error: &io::Error) -> Failure {
         _ => error.to_string(),
     };
     let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied if error.get_ref().is_none() => {
+        io::ErrorKind::PermissionDenied if cfg!(unix) && error.get_ref().is_none() => {
             "chmod +x lets it run; a script of Python is run by -- python FILE".to_owned()
         }
         io::ErrorKind::NotFound if error.get_ref().is_none() => instead_of_missing(&program),
         _ if error.to_string().contains("\\r\"") => {
-            format!("its lines end as on Windows: sed -i 's/\\r$//' {program} takes that away")
+            format!("its lines end as on Windows: save {program} with LF line ends (dos2unix)")
         }
         _ => BEHIND_THE_DASHES.to_owned(),
     };
@@ -187,16 +194,17 @@ fn instead_of_missing(program: &str) -> String {
         let is_python = Path::new(program)
             .extension()
             .is_some_and(|end| end == "py");
-        let run = if is_python { "python " } else { "./" };
+        let run = match is_python {
+            true => "python ",
+            false if cfg!(windows) => ".\\",
+            false => "./",
+        };
         return format!("it is a file of this directory: write -- {run}{program}");
     }
-    let name = program.split(' ').next().unwrap_or_default();
-    if SHELLS_OWN.contains(&name) {
-        return format!(
-            "{name} is a word of the shell: write -- sh -c '{name} … && exec python app.py'"
-        );
+    if let Some(hint) = instead_of_shells_own(program) {
+        return hint;
     }
-    if program.starts_with('~') {
+    if cfg!(unix) && program.starts_with('~') {
         return "the quotes, or the place behind another word, keep the shell from replacing ~: write the whole path"
             .to_owned();
     }
@@ -206,7 +214,7 @@ fn instead_of_missing(program: &str) -> String {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
-    if program.split_once('=').is_some_and(is_assignment) {
+    if cfg!(unix) && program.split_once('=').is_some_and(is_assignment) {
         return "a variable is set by env: write -- env NAME=VALUE python app.py".to_owned();
     }
     match program.contains(' ') {
@@ -215,10 +223,29 @@ fn instead_of_missing(program: &str) -> String {
     }
 }
 
-/// Words that a shell knows by itself, so that no file is called so.
-const SHELLS_OWN: [&str; 10] = [
-    "cd", "source", ".", "export", "alias", "set", "unset", "exec", "ulimit", "eval",
-];
+/// What to write in place of a word that a shell knows by itself, and of what is behind it.
+fn instead_of_shells_own(program: &str) -> Option<String> {
+    if !cfg!(unix) {
+        return None;
+    }
+    let name = program.split(' ').next().unwrap_or_default();
+    let before = match name {
+        "cd" | "export" | "unset" | "ulimit" | "umask" => name,
+        // Not every sh knows `source`.
+        "source" | "." => ".",
+        "exec" => return Some("leave exec out: write -- python app.py".to_owned()),
+        "eval" => return Some("have a shell read it: write -- sh -c 'WORDS'".to_owned()),
+        "alias" | "set" => {
+            return Some(format!(
+                "leave {name} out, which is for the shell alone: {BEHIND_THE_DASHES}"
+            ));
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "have a shell do it: write -- sh -c '{before} … && exec python app.py'"
+    ))
+}
 
 fn lost(error: io::Error) -> Failure {
     Failure::new(
@@ -250,5 +277,29 @@ mod tests {
         let expected = [(PORT, "80"), (START, "1")];
         let expected = expected.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
         assert_eq!(told, expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn word_of_the_shell_is_told_what_to_write_whatever_files_there_are() {
+        for (word, told) in [
+            ("cd", "sh -c 'cd … && exec"),
+            ("source", "sh -c '. … && exec"),
+            (".", "sh -c '. … && exec"),
+            ("exec", "leave exec out"),
+            ("eval", "-- sh -c 'WORDS'"),
+            ("set", "leave set out"),
+        ] {
+            let command = Command {
+                program: word.into(),
+                arguments: Vec::new(),
+            };
+            let failure = look_for(&command).unwrap_err();
+            assert_eq!(failure.code, ErrorCode::CommandNotFound, "{word}");
+            let hint = failure.hint.unwrap();
+            assert!(hint.contains(told), "{word}: {hint}");
+        }
+        let told = instead_of_missing("cd /srv && python app.py");
+        assert!(told.contains("sh -c 'cd"), "{told}");
     }
 }
