@@ -119,7 +119,6 @@ impl Server {
         };
         let served = ServedPorts::open(ports, &config, &state, &common, &mut inheritance)?;
         reach.receive_buffer = served.receive_buffer;
-
         let now = Instant::now();
         let mut books = Books::open(now, &config, &state);
         books.announce(membership.as_ref(), offer.as_deref());
