@@ -104,10 +104,9 @@ impl Server {
         let offer = open_offer(&config)?;
         let (membership, authority) = join_cluster(&config, &state, &inheritance).await?;
         let ports = OpenPorts::open(&config, &mut inheritance)?;
-        let vantages = ports.vantages();
+        let (tallies, vantages) = (Arc::new(Tallies::default()), ports.vantages());
         let mut reach = Reach::of(&ports, &config, &state, authority);
 
-        let tallies = Arc::new(Tallies::default());
         let (events, hub_events) = mpsc::channel(QUEUE);
         let (streams, datapath_streams) = mpsc::channel(QUEUE);
         let (stop, stop_datapath) = (CancellationToken::new(), CancellationToken::new());
@@ -119,6 +118,7 @@ impl Server {
         };
         let served = ServedPorts::open(ports, &config, &state, &common, &mut inheritance)?;
         reach.receive_buffer = served.receive_buffer;
+
         let now = Instant::now();
         let mut books = Books::open(now, &config, &state);
         books.announce(membership.as_ref(), offer.as_deref());

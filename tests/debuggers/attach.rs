@@ -252,7 +252,7 @@ fn program_that_takes_no_debugger_is_refused_with_what_it_needs() {
         assert!(said.contains(needs), "{said}");
     }
     let none = attach(&pair.listener.home(), &["no such program; $(reboot)"]);
-    assert_eq!(none.status.code(), Some(2));
+    assert_eq!(none.status.code(), Some(1));
 }
 
 #[test]

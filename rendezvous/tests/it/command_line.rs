@@ -63,7 +63,7 @@ fn words_and_options_of_other_programs_are_told_in_two_lines_what_suits() {
         (&["--max-peers", "0"], "a whole number above zero"),
         (&["--alt-port", "many"], "no whole number"),
         (&["--relay-mbit", "-5"], "no number below zero"),
-        (&["--bind", "::1:3478"], "as in [::1]:3478"),
+        (&["--bind", "::1:3478"], "stands in brackets: [::1]:3478"),
     ] {
         let output = Command::new(PROGRAM).args(line).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line:?}: {output:?}");
