@@ -242,7 +242,7 @@ impl Session {
     pub(crate) fn new(name: &str, preset: &str) -> Option<Self> {
         let lab = two_nats(name)?;
         let setting = setting(&lab);
-        let (port, home) = (setting.port(), Home::new());
+        let (port, home) = (setting.ports(2), Home::new());
         let listener = setting
             .listener()
             .args([format!("{preset}:{port}")])
