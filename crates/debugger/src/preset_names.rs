@@ -17,12 +17,11 @@ impl Preset {
 
     /// The presets that `word` may mean which names none: those that go by it, or else the one whose name is nearest.
     pub fn meant_by(word: &str) -> Vec<Preset> {
-        let word = word.to_lowercase();
-        let called = Self::called(&word);
+        let called = Self::called(word);
         if !called.is_empty() {
             return called;
         }
-        Self::near(&word).into_iter().collect()
+        Self::near(&word.to_lowercase()).into_iter().collect()
     }
 
     /// The preset whose name is mistyped so, if one alone is near.

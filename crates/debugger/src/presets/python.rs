@@ -22,6 +22,28 @@ const PYTHON_CWD: Field = Proposed(
     List(&[Object(&[("localRoot", Here), ("remoteRoot", Text("."))])]),
 );
 
+/// How the IDEs are set up that connect to the debugger; `types` are those of VS Code's configurations.
+const fn that_connect(types: &'static [&'static str]) -> Ides {
+    Ides {
+        vscode: Ok(VsCode {
+            types,
+            request: "attach",
+            fields: &[Kept("connect", Address), PYTHON_PATHS, PYTHON_CWD],
+        }),
+        zed: Some(Zed {
+            adapter: "Debugpy",
+            fields: &[Kept("connect", Address), PYTHON_PATHS],
+        }),
+        nvim: Some(Nvim {
+            adapter: Adapter::Server,
+            filetypes: &["python"],
+            fields: &[Kept("connect", Address), PYTHON_PATHS],
+            asks_program: false,
+        }),
+        jetbrains: Some(JetBrains::AttachToDap),
+    }
+}
+
 pub(super) const DEBUGPY: Debugger = Debugger {
     name: "debugpy",
     also_called: &[
@@ -52,24 +74,7 @@ pub(super) const DEBUGPY: Debugger = Debugger {
             "let the IDE's configuration have \"connect\": debugpy sends the IDE there for each of them",
         ),
     ],
-    ides: Ides {
-        vscode: Ok(VsCode {
-            types: &["debugpy", "python"],
-            request: "attach",
-            fields: &[Kept("connect", Address), PYTHON_PATHS, PYTHON_CWD],
-        }),
-        zed: Some(Zed {
-            adapter: "Debugpy",
-            fields: &[Kept("connect", Address), PYTHON_PATHS],
-        }),
-        nvim: Some(Nvim {
-            adapter: Adapter::Server,
-            filetypes: &["python"],
-            fields: &[Kept("connect", Address), PYTHON_PATHS],
-            asks_program: false,
-        }),
-        jetbrains: Some(JetBrains::AttachToDap),
-    },
+    ides: that_connect(&["debugpy", "python"]),
 };
 
 pub(super) const PTVSD: Debugger = Debugger {
@@ -94,24 +99,7 @@ pub(super) const PTVSD: Debugger = Debugger {
         "ptvsd is no longer maintained",
         "use debugpy where its Python can run it (3.8 and later)",
     )],
-    ides: Ides {
-        vscode: Ok(VsCode {
-            types: &["debugpy"],
-            request: "attach",
-            fields: &[Kept("connect", Address), PYTHON_PATHS, PYTHON_CWD],
-        }),
-        zed: Some(Zed {
-            adapter: "Debugpy",
-            fields: &[Kept("connect", Address), PYTHON_PATHS],
-        }),
-        nvim: Some(Nvim {
-            adapter: Adapter::Server,
-            filetypes: &["python"],
-            fields: &[Kept("connect", Address), PYTHON_PATHS],
-            asks_program: false,
-        }),
-        jetbrains: Some(JetBrains::AttachToDap),
-    },
+    ides: that_connect(&["debugpy"]),
 };
 
 pub(super) const PYDEVD: Debugger = Debugger {
