@@ -92,10 +92,16 @@ impl Rendezvous {
 
 /// A port of the loopback that is free, and stays so until it is opened.
 pub(in crate::commands) fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many ports in a row that nobody has and no other test gets: for what takes the next ones too.
+pub(in crate::commands) fn free_ports(count: u16) -> u16 {
     loop {
-        let at = next_address();
-        if std::net::TcpListener::bind(at).is_ok() {
-            return at.port();
+        let first = next_ports(count);
+        let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if (first..first + count).all(is_free) {
+            return first;
         }
     }
 }
@@ -108,15 +114,19 @@ pub(super) fn held_port() -> (TcpSocket, u16) {
     (socket, port)
 }
 
-/// An address whose port the operating system gives to no socket that asks for any: nobody else has it while whoever
-/// had it is away.
 fn next_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], next_ports(1)))
+}
+
+/// The first of so many ports in a row that the operating system gives to no socket that asks for any: nobody else has
+/// one while whoever had it is away.
+fn next_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 10_000;
     let start = u16::try_from(std::process::id() % 500).unwrap() * 20;
-    let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(start);
-    SocketAddr::from(([127, 0, 0, 1], FIRST + offset % COUNT))
+    let offset = NEXT.fetch_add(count, Ordering::Relaxed).wrapping_add(start);
+    FIRST + offset % COUNT
 }
 
 async fn serve(state: &TempDir, at: SocketAddr) -> Result<Server, StartError> {

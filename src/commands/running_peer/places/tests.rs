@@ -2,7 +2,7 @@ use p2pdbg_base::{Bind, HostPort};
 use p2pdbg_forward::Preset;
 
 use super::*;
-use crate::commands::tests::world::free_port;
+use crate::commands::tests::world::{free_port, free_ports};
 
 fn name(text: &str) -> PeerName {
     text.parse().unwrap()
@@ -47,7 +47,7 @@ fn port(places: &mut Places, of: &str) -> Option<u16> {
 
 #[tokio::test]
 async fn each_place_has_ports_of_its_own_and_all_are_open_from_the_start() {
-    let asked = free_port();
+    let asked = free_ports(3);
     let places = open(vec![forward(asked)], &peers(3, &[], vec![])).unwrap();
     let ports: Vec<u16> = places.iter().map(|p| p.forwards[0].bind.port).collect();
     assert_eq!(ports[0], asked);
@@ -59,19 +59,13 @@ async fn each_place_has_ports_of_its_own_and_all_are_open_from_the_start() {
 
 #[tokio::test]
 async fn a_port_that_somebody_has_is_passed_over() {
-    let taken = loop {
-        // One whose neighbour below is free too.
-        let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let below = taken.local_addr().unwrap().port() - 1;
-        if OpenPort::open(Bind::loopback(below)).is_ok() {
-            break taken;
-        }
-    };
-    let taken_port = taken.local_addr().unwrap().port();
-    let places = open(vec![forward(taken_port - 1)], &peers(2, &[], vec![])).unwrap();
+    let asked = free_ports(3);
+    let taken = asked + 1;
+    let _somebody = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    let places = open(vec![forward(asked)], &peers(2, &[], vec![])).unwrap();
     let second = places.get(1).unwrap().forwards[0].bind.port;
-    assert!(second > taken_port, "{second}");
-    let failure = open(vec![forward(taken_port)], &peers(2, &[], vec![])).unwrap_err();
+    assert!(second > taken, "{second}");
+    let failure = open(vec![forward(taken)], &peers(2, &[], vec![])).unwrap_err();
     assert_eq!(failure.code, ErrorCode::PortInUse);
 }
 
