@@ -22,7 +22,7 @@ use p2pdbg::{
 };
 use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, say, secret_variables, shows_colours};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
-use p2pdbg_proto::{control::Role, url::RendezvousUrl};
+use p2pdbg_proto::{rendezvous::Role, url::RendezvousUrl};
 use p2pdbg_udp::drivers;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 use libfuzzer_sys::fuzz_target;
 use p2pdbg_proto::{
-    control::{FromRendezvous, ToRendezvous},
+    rendezvous::{FromRendezvous, ToRendezvous},
     frame::{self, MAX_BODY, PREFIX},
     signal::{PeerMessage, Signal},
     tunnel::TunnelMessage,

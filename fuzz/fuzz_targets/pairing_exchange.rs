@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use p2pdbg_pairing::{Exchange, Next, PairSecret, Step};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
-    control::Role,
+    rendezvous::Role,
     fingerprint::Fingerprint,
     frame,
     signal::Signal,

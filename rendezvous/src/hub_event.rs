@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use p2pdbg_proto::control::ToRendezvous;
+use p2pdbg_proto::rendezvous::ToRendezvous;
 use tokio::sync::oneshot;
 
 use crate::{

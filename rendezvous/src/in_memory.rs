@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Instant};
 
 use p2pdbg_proto::{
-    control::{FromRendezvous, ToRendezvous},
+    rendezvous::{FromRendezvous, ToRendezvous},
     secret::Secret,
     url::AccessKey,
 };

@@ -69,8 +69,8 @@ pub struct Limits {
     /// How long a peer without a key or voucher may have no session and ask for none, before it makes room for another
     /// if there is none left.
     pub keyless_rest: Duration,
-    /// How long a connection lasts in silence, of the control protocol or a leg over TCP. Peers keep theirs alive every
-    /// 15 s or so; a shorter limit finds lost peers sooner, a longer one spares them a new registration after an
+    /// How long a connection lasts in silence, of the rendezvous protocol or a leg over TCP. Peers keep theirs alive
+    /// every 15 s or so; a shorter limit finds lost peers sooner, a longer one spares them a new registration after an
     /// outage.
     pub idle: Duration,
     /// Messages from one connection; one that sends faster is closed.

@@ -14,9 +14,9 @@ use chacha20poly1305::{
 };
 use hmac::{Hmac, Mac};
 use p2pdbg_proto::{
-    control::SessionId,
     node::NodeNumber,
     relay::{LegGrant, MAX_TICKET, TICKET_LIFETIME},
+    rendezvous::SessionId,
     secret::{Secret, random_bytes},
 };
 use serde::{Deserialize, Serialize};

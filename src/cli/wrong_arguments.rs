@@ -11,7 +11,7 @@ use p2pdbg_debugger::Preset;
 use p2pdbg_forward::ForwardSpec;
 use p2pdbg_proto::{
     code::Code,
-    control::Role,
+    rendezvous::Role,
     spelling::{is_near, option_of_dashes},
 };
 

@@ -1,6 +1,6 @@
 //! `p2pdbg connect`: on the debuggee's host, joins the listener and runs a COMMAND if there is one.
 
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 #[cfg(unix)]
 use rustix::process::Pid;
 

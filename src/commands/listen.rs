@@ -6,7 +6,7 @@ use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::Forward;
 use p2pdbg_meeting::{Awaited, Whom};
 use p2pdbg_net::listening;
-use p2pdbg_proto::{control::Role, tunnel::Direction};
+use p2pdbg_proto::{rendezvous::Role, tunnel::Direction};
 use p2pdbg_session::SessionEnd;
 
 use super::{

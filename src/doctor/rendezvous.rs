@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_net::{changes::Changes, nat64::Nat64};
-use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
+use p2pdbg_proto::{rendezvous::Credential, url::RendezvousUrl};
 use p2pdbg_rendezvous_client::{
     Link, LinkConfig, LinkError, LinkEvent, STAGGER, TcpRoute, Transports, Way,
 };

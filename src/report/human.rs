@@ -8,7 +8,7 @@ use std::{
 
 use p2pdbg_base::{shows_colours, takes_escapes};
 use p2pdbg_events::{Activity, Event, Of, Status};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 
 use super::{
     Statuses,

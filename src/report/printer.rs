@@ -15,7 +15,7 @@ use std::{
 
 use p2pdbg_base::takes_escapes;
 use p2pdbg_events::{Event, Of, Reporter, Sink, Status, Warning, WarningCode};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{

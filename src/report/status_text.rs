@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 
 pub(crate) use super::words::step_cost;
 use p2pdbg_base::untrusted::escape;

@@ -8,7 +8,7 @@ use super::root;
 const MESSAGES: [(&str, &[&str]); 5] = [
     ("tunnel", &["TunnelMessage"]),
     ("signal", &["PeerMessage"]),
-    ("control", &["ToRendezvous", "FromRendezvous"]),
+    ("rendezvous", &["ToRendezvous", "FromRendezvous"]),
     ("attach", &["AttachMessage"]),
     ("sources", &["SourcesMessage"]),
 ];

@@ -12,8 +12,8 @@ use p2pdbg_path::{
 };
 use p2pdbg_proto::{
     code::Code,
-    control::Role,
     frame,
+    rendezvous::Role,
     signal::PeerMessage,
     tunnel::{EXPORTER_LABEL, ForwardState, PathKind, TunnelMessage},
     url::RendezvousUrl,

@@ -16,13 +16,13 @@ use p2pdbg_identity::{Identity, tls};
 use p2pdbg_pairing::{Exchange, Next};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
-    control::{
-        FromRendezvous, Introduction, MeetingPoint as Meeting, NameplateClaim, Role, SessionId,
-        ToRendezvous,
-    },
     fingerprint::Fingerprint,
     frame,
     relay::{LegGrant, LegId},
+    rendezvous::{
+        FromRendezvous, Introduction, MeetingPoint as Meeting, NameplateClaim, Role, SessionId,
+        ToRendezvous,
+    },
     secret::{Secret, random_bytes},
     signal::Signal,
     url::{AccessKey, RendezvousUrl},

@@ -8,9 +8,9 @@ use p2pdbg_pairing::Exchange;
 use p2pdbg_path::{Introduction, PathCommand, PathEvent, PathSocket, Paths};
 use p2pdbg_proto::{
     code::{Code, Words},
-    control::{self, Credential, Role, ToRendezvous},
     fingerprint::Fingerprint,
     frame,
+    rendezvous::{self, Credential, Role, ToRendezvous},
     signal::Signal,
     url::RendezvousUrl,
 };
@@ -20,7 +20,7 @@ use crate::{friend::context, harness::Setting, stranger::Guest};
 
 struct Joiner {
     guest: Guest,
-    introduction: control::Introduction,
+    introduction: rendezvous::Introduction,
 }
 
 impl Joiner {

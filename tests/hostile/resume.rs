@@ -6,7 +6,7 @@ use p2pdbg_base::PathPolicy;
 use p2pdbg_identity::Identity;
 use p2pdbg_path::{Introduction, PathCommand, PathEvent, Paths};
 use p2pdbg_proto::{
-    control::{Role, ToRendezvous},
+    rendezvous::{Role, ToRendezvous},
     tunnel::close,
 };
 use quinn::{Connection, ConnectionError};

@@ -6,8 +6,8 @@ use p2pdbg_identity::tls;
 use p2pdbg_net::nat64::Nat64;
 use p2pdbg_path::PathSocket;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Introduction, ToRendezvous},
     frame,
+    rendezvous::{Credential, FromRendezvous, Introduction, ToRendezvous},
     url::RendezvousUrl,
 };
 use p2pdbg_punch::SocketId;

@@ -11,7 +11,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use p2pdbg_proto::{control, fingerprint::Fingerprint, relay_stream, tunnel};
+use p2pdbg_proto::{fingerprint::Fingerprint, relay_stream, rendezvous, tunnel};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
     client::{
@@ -124,7 +124,7 @@ pub fn control_client(rendezvous: Option<Fingerprint>) -> Result<ClientConfig, E
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    Ok(finish_client(config, control::ALPN))
+    Ok(finish_client(config, rendezvous::ALPN))
 }
 
 /// Whether peers that pin this authority would take this identity for the rendezvous at that host now.
@@ -192,7 +192,7 @@ pub fn control_server(identity: &Identity) -> Result<ServerConfig, Error> {
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_single_cert(identity.chain(), identity.key())?;
-    Ok(finish_server(config, control::ALPN))
+    Ok(finish_server(config, rendezvous::ALPN))
 }
 
 /// For the rendezvous' end of connections over TCP: control connections, and legs of the relay. Which one it is, the
@@ -202,13 +202,13 @@ pub fn control_server(identity: &Identity) -> Result<ServerConfig, Error> {
 /// When the identity's key does not serve.
 pub fn stream_server(identity: &Identity) -> Result<ServerConfig, Error> {
     let mut config = control_server(identity)?;
-    config.alpn_protocols = vec![control::ALPN.to_vec(), relay_stream::ALPN.to_vec()];
+    config.alpn_protocols = vec![rendezvous::ALPN.to_vec(), relay_stream::ALPN.to_vec()];
     Ok(config)
 }
 
 /// Whether a client that names these protocols speaks one of those of [`stream_server`].
 pub fn is_stream_protocol(alpn: &[u8]) -> bool {
-    [control::ALPN, relay_stream::ALPN].contains(&alpn)
+    [rendezvous::ALPN, relay_stream::ALPN].contains(&alpn)
 }
 
 fn finish_client(mut config: ClientConfig, alpn: &[u8]) -> ClientConfig {

@@ -186,7 +186,7 @@ fn a_peer_reaches_the_rendezvous_that_it_pins_and_no_other() {
         )
     };
     let (client, server) = connect(rendezvous.fingerprint()).succeeded();
-    assert_eq!(client.alpn_protocol(), Some(p2pdbg_proto::control::ALPN));
+    assert_eq!(client.alpn_protocol(), Some(p2pdbg_proto::rendezvous::ALPN));
     assert_eq!(server.peer_certificates(), None);
     let error = connect(other.fingerprint()).client.unwrap_err();
     assert_eq!(error, not_pinned());

@@ -2,9 +2,9 @@
 
 use p2pdbg_pairing::{Opener, PairSecret, Paired, Sealer, SessionKeys};
 use p2pdbg_proto::{
-    control::{Handle, SessionId},
     fingerprint::Fingerprint,
     frame,
+    rendezvous::{Handle, SessionId},
     signal::{PeerMessage, SessionTag, Signal},
 };
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use p2pdbg_proto::{
-    control::{Handle, SessionId},
     fingerprint::Fingerprint,
+    rendezvous::{Handle, SessionId},
     signal::SessionTag,
 };
 

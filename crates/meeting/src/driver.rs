@@ -5,7 +5,7 @@ use std::{sync::Arc, task::Poll, time::Instant};
 
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_path::{Approach, Introduction, PathEvent};
-use p2pdbg_proto::control::{Credential, SessionId};
+use p2pdbg_proto::rendezvous::{Credential, SessionId};
 use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkEvent, is_unknown};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

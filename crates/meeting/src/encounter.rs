@@ -10,7 +10,7 @@ use p2pdbg_pairing::{Exchange, Paired};
 use p2pdbg_path::Introduction;
 use p2pdbg_proto::{
     code::Code,
-    control::{MeetingPoint, SessionId},
+    rendezvous::{MeetingPoint, SessionId},
     signal::{PeerInfo, PeerMessage, SessionTag},
 };
 

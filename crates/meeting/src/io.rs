@@ -8,8 +8,8 @@ use std::{
 use p2pdbg_pairing::TunnelKey;
 use p2pdbg_path::Introduction;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, SessionId, ToRendezvous},
     fingerprint::Fingerprint,
+    rendezvous::{Credential, FromRendezvous, SessionId, ToRendezvous},
 };
 use p2pdbg_rendezvous_client::LinkError;
 

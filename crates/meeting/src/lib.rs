@@ -34,9 +34,9 @@ use p2pdbg_pairing::{KnownPeer, PairSecret, SessionKeys};
 use p2pdbg_path::{Approach, Introduction, PathContext, RelayAt, traversal_options::Traversal};
 use p2pdbg_proto::{
     code::Code,
-    control::Role,
     fingerprint::Fingerprint,
     node::NodeNumber,
+    rendezvous::Role,
     signal::{PeerInfo, PeerMessage},
     url::RendezvousUrl,
 };

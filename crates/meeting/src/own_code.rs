@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 use p2pdbg_pairing::{Burns, CodeFate, Failure, Guesses};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
-    control::{NameplateClaim, ToRendezvous},
+    rendezvous::{NameplateClaim, ToRendezvous},
 };
 
 use super::Whom;

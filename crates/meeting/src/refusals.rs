@@ -6,7 +6,7 @@ use std::time::Duration;
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Refusal, Request, Role, SessionId},
+    rendezvous::{Refusal, Request, Role, SessionId},
 };
 
 /// The pause before a peer that was not there, or was lost while the two paired, is looked for again.
@@ -95,7 +95,7 @@ fn no_such_code(refusal: Refusal) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_proto::control::MeetingPoint;
+    use p2pdbg_proto::rendezvous::MeetingPoint;
 
     use super::*;
 

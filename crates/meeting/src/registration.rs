@@ -9,8 +9,8 @@ use p2pdbg_base::PeerName;
 use p2pdbg_net::same_host::host_tag;
 use p2pdbg_pairing::Exchange;
 use p2pdbg_proto::{
-    control::{MAX_PREPARED_PLACES, MeetingPoint, Role, ToRendezvous},
     fingerprint::Fingerprint,
+    rendezvous::{MAX_PREPARED_PLACES, MeetingPoint, Role, ToRendezvous},
     signal::{PeerInfo, PeerMessage, SessionTag, Signal},
 };
 

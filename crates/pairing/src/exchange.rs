@@ -48,9 +48,9 @@ use std::fmt;
 
 use p2pdbg_proto::{
     code::{Code, Nameplate},
-    control::Role,
     fingerprint::Fingerprint,
     frame,
+    rendezvous::Role,
     secret::random_bytes,
     signal::{AbortReason, PeerMessage, Signal, VERSION},
 };

@@ -7,7 +7,7 @@
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use p2pdbg_proto::{
-    control::{Handle, Role},
+    rendezvous::{Handle, Role},
     secret::Secret,
 };
 use p2pdbg_punch::PunchKey;

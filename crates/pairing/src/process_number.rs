@@ -6,7 +6,7 @@
 //! ends.
 
 use p2pdbg_identity::{StateDir, StateLock};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 
 /// How many processes are told apart; further ones share the last number.
 pub(super) const MOST: u16 = 64;

@@ -10,8 +10,8 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use p2pdbg_proto::{
-    control::{MAX_SIGNAL, Role},
     frame,
+    rendezvous::{MAX_SIGNAL, Role},
     secret::Secret,
     signal::{PeerMessage, Signal},
 };

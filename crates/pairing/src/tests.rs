@@ -3,9 +3,9 @@
 use hmac::{Hmac, Mac};
 use p2pdbg_proto::{
     code::Code,
-    control::{MAX_SIGNAL, Role},
     fingerprint::Fingerprint,
     frame,
+    rendezvous::{MAX_SIGNAL, Role},
     signal::{AbortReason, PeerMessage, Signal, VERSION},
     tunnel::PathKind,
 };

@@ -6,7 +6,7 @@
 //! names its role, the tunnel's epoch and its path in the proof.
 
 use hmac::{Hmac, Mac};
-use p2pdbg_proto::{control::Role, secret::Secret, tunnel::PathKind};
+use p2pdbg_proto::{rendezvous::Role, secret::Secret, tunnel::PathKind};
 use sha2::Sha256;
 
 use super::mac::hmac;

@@ -18,7 +18,9 @@ use std::{
 use p2pdbg_base::PathPolicy;
 use p2pdbg_identity::Identity;
 use p2pdbg_pairing::TunnelKey;
-use p2pdbg_proto::{address::canonical, control::Role, fingerprint::Fingerprint, tunnel::PathKind};
+use p2pdbg_proto::{
+    address::canonical, fingerprint::Fingerprint, rendezvous::Role, tunnel::PathKind,
+};
 use p2pdbg_tunnel as tunnel;
 use p2pdbg_tunnel::{Call, Caller, Calls, Gate, TunnelConfig};
 use quinn::Endpoint;

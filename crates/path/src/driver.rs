@@ -11,7 +11,7 @@ use p2pdbg_net::{
     changes::Reason, deadline::sleep_until, interfaces::local_addresses, mux::Datagram,
 };
 use p2pdbg_portmap::{InsidePort, PortMapper};
-use p2pdbg_proto::{control::Role, relay::is_relay_frame, secret::random_bytes};
+use p2pdbg_proto::{relay::is_relay_frame, rendezvous::Role, secret::random_bytes};
 use p2pdbg_punch::{self as punch, Config, Engine, Family, Input, Output, PunchEvent, SocketId};
 use p2pdbg_rendezvous_client::is_unknown;
 use tokio::{sync::mpsc, task::JoinSet};

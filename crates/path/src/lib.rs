@@ -26,9 +26,9 @@ use std::{
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_proto::{
-    control::Role,
     node::NodeNumber,
     relay::{LegGrant, LegId},
+    rendezvous::Role,
     tunnel::PathKind,
 };
 use p2pdbg_punch::{LossReason, Obstacle, PunchKey, SocketId};
@@ -51,8 +51,8 @@ const QUEUE: usize = 256;
 /// Where two peers that have been introduced can reach each other, as the rendezvous and this end's connection to it
 /// say.
 ///
-/// It is made once, when the rendezvous introduces the two ([`p2pdbg_proto::control::Introduction`] is what it says),
-/// and goes as it is from the meeting to the session and its paths.
+/// It is made once, when the rendezvous introduces the two ([`p2pdbg_proto::rendezvous::Introduction`] is what it
+/// says), and goes as it is from the meeting to the session and its paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduction {
     /// This side's leg of the relay.

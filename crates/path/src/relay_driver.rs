@@ -303,8 +303,8 @@ mod tests {
 
     use p2pdbg_net::{changes::Changes, nat64::Nat64, tcp_detour::outbox};
     use p2pdbg_proto::{
-        control::Role,
         relay::{LegId, RelayRefusal},
+        rendezvous::Role,
         secret::Secret,
     };
 

@@ -2,8 +2,8 @@
 //! no policy.
 //!
 //! - [`address`]: in one form, and how far one means the same.
-//! - [`control`]: between a peer and the rendezvous; [`frame`]: how its messages lie on a stream.
 //! - [`node`]: the hosts that serve together, by number.
+//! - [`rendezvous`]: between a peer and the rendezvous; [`frame`]: how its messages lie on a stream.
 //! - [`signal`]: between two peers through the rendezvous.
 //! - [`tunnel`]: between two peers on their own QUIC connection; [`facts`]: what they tell of themselves there.
 //! - [`sources`]: what two peers say about source files.
@@ -17,13 +17,13 @@
 pub mod address;
 pub mod attach;
 pub mod code;
-pub mod control;
 pub mod facts;
 pub mod fingerprint;
 pub mod frame;
 pub mod node;
 pub mod relay;
 pub mod relay_stream;
+pub mod rendezvous;
 pub mod secret;
 pub mod signal;
 pub mod sources;

@@ -3,13 +3,13 @@
 //! A session begins with a key exchange ([`Signal::Pake`] after an introduction by nameplate,
 //! [`Signal::Known`] after one by handle), both sides confirm the key, and everything after that is
 //! [`Signal::Sealed`] under it. Each signal is one postcard value in the payload of a `Signal` of
-//! [`crate::control`].
+//! [`crate::rendezvous`].
 
 use serde::{Deserialize, Serialize};
 
 use sha2::{Digest, Sha256};
 
-use crate::{control::Handle, fingerprint::Fingerprint, node::NodeNumber};
+use crate::{fingerprint::Fingerprint, node::NodeNumber, rendezvous::Handle};
 
 /// The version of the exchange between peers, the first field of its first message.
 pub const VERSION: u16 = 1;

@@ -85,7 +85,7 @@ pub struct RendezvousUrl {
     pub access_key: Option<AccessKey>,
     /// A name or an address; an IPv6 address stands without brackets here.
     pub host: String,
-    /// The UDP port (and TCP port) of the control protocol, the relay and STUN.
+    /// The UDP port (and TCP port) of the rendezvous protocol, the relay and STUN.
     pub port: u16,
     /// Further hosts that serve the same; [`MOST_HOSTS`] with the first at the most.
     pub further: Vec<HostAt>,

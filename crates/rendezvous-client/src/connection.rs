@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::route;
-use p2pdbg_proto::control::close;
+use p2pdbg_proto::rendezvous::close;
 use quinn::{Connection as QuicConnection, VarInt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},

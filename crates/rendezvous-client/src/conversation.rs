@@ -15,8 +15,8 @@ use p2pdbg_base::{
 use p2pdbg_frames::ReadError;
 use p2pdbg_net::deadline::sleep_until;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, ToRendezvous},
     frame,
+    rendezvous::{Credential, FromRendezvous, ToRendezvous},
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 

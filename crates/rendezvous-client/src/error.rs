@@ -1,7 +1,7 @@
 //! What can be wrong with the connection to the rendezvous, and whose fault it is.
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
-use p2pdbg_proto::control::Refusal;
+use p2pdbg_proto::rendezvous::Refusal;
 
 /// Why there is no connection to the rendezvous.
 #[derive(Debug, Clone, thiserror::Error)]

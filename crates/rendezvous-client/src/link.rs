@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use p2pdbg_net::changes::{Changes, Listener};
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Refusal, ToRendezvous},
     url::{HostAt, RendezvousUrl},
 };
 use tokio::{

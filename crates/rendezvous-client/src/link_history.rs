@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use p2pdbg_proto::control::Refusal;
+use p2pdbg_proto::rendezvous::Refusal;
 use tokio::time::Instant;
 
 use super::LinkError;

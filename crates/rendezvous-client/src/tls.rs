@@ -274,7 +274,7 @@ impl TcpRoute {
         }
     }
 
-    /// A connection for the control protocol, to that address unless a proxy opens it. Where nothing answers it is
+    /// A connection for the rendezvous protocol, to that address unless a proxy opens it. Where nothing answers it is
     /// tried again until then.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use p2pdbg_events::{DebuggerReport, Event, ProgramState, Warning, WarningCode};
 use p2pdbg_forward::Preset;
 use p2pdbg_inspect::{Activity, Advice, Debugger, Mapping, Protocol};
 use p2pdbg_ledger::StreamId;
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 
 use super::driver::SessionDriver;
 use crate::watch::Report;

@@ -15,7 +15,7 @@ use p2pdbg_events::{Event as Report, Reporter, Warning, WarningCode};
 use p2pdbg_forward::{Forward, Preset};
 use p2pdbg_net::listening::{self, ListeningSocket};
 use p2pdbg_proto::{
-    control::Role,
+    rendezvous::Role,
     tunnel::{Direction, Elsewhere, TunnelMessage},
 };
 use tokio::{sync::mpsc, task::AbortHandle};

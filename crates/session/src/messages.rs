@@ -5,7 +5,7 @@ use std::time::Duration;
 use p2pdbg_facts::HostFacts;
 use p2pdbg_ledger::{Admission, CarrierHeader, Frame, StreamId, Violation};
 use p2pdbg_proto::{
-    control::Role,
+    rendezvous::Role,
     tunnel::{ForwardOffer, ForwardState, TunnelMessage, close},
 };
 use quinn::RecvStream;

@@ -11,9 +11,9 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::Role,
     node::NodeNumber,
     relay::TICKET_LIFETIME,
+    rendezvous::Role,
     signal::{Distance, MAX_DISTANCES},
 };
 use p2pdbg_rendezvous_client::NodeAway;

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_path::{PathCommand, PathEvent, PathSocket, Paths};
-use p2pdbg_proto::{control::Role, relay::LegId};
+use p2pdbg_proto::{relay::LegId, rendezvous::Role};
 use p2pdbg_punch::{PunchKey, SocketId};
 use p2pdbg_rendezvous_client::TcpRoute;
 use tokio::sync::Notify;

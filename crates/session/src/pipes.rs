@@ -9,7 +9,7 @@ use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_events::{Event as Report, Warning, WarningCode};
 use p2pdbg_forward::{Preset, Within};
 use p2pdbg_ledger::ResetCode;
-use p2pdbg_proto::{attach::MAX_COMMAND, control::Role, tunnel::ForwardState};
+use p2pdbg_proto::{attach::MAX_COMMAND, rendezvous::Role, tunnel::ForwardState};
 use tokio::sync::oneshot;
 
 use super::{

@@ -5,7 +5,7 @@ use std::path::Path;
 use p2pdbg_base::Untrusted;
 use p2pdbg_events::{Event as Report, SourcesReport, Warning, WarningCode};
 use p2pdbg_facts::{HostFacts, HostPath, SourceRoots};
-use p2pdbg_proto::{control::Role, sources::FORWARD, tunnel::TunnelMessage};
+use p2pdbg_proto::{rendezvous::Role, sources::FORWARD, tunnel::TunnelMessage};
 use p2pdbg_sources::{Differences, Prefixes, SourceName, Told};
 
 use super::{driver::SessionDriver, io::SessionOutput};

@@ -12,7 +12,7 @@ use p2pdbg_ledger::{
     Admission, Budget, CarrierHeader, CopyHeader, Frame, Openings, ResetCode, Side, StreamId,
     Violation,
 };
-use p2pdbg_proto::{control::Role, tunnel::TunnelMessage};
+use p2pdbg_proto::{rendezvous::Role, tunnel::TunnelMessage};
 use p2pdbg_tunnel::Tunnel;
 use quinn::RecvStream;
 use tokio::{

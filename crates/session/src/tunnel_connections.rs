@@ -14,7 +14,7 @@ use p2pdbg_ledger::{CarrierHeader, CopyHeader, Epochs, Frame};
 use p2pdbg_pairing::TunnelKey;
 use p2pdbg_path::PathSocket;
 use p2pdbg_proto::{
-    control::Role,
+    rendezvous::Role,
     tunnel::{PathKind, TunnelMessage, close},
 };
 use p2pdbg_punch::SocketId;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use p2pdbg_identity::tls::SERVER_NAME;
 use p2pdbg_pairing::TunnelKey;
 use p2pdbg_proto::{
-    control::Role,
+    rendezvous::Role,
     tunnel::{EXPORTER_LABEL, PathKind, TunnelMessage, close},
 };
 use quinn::{Connection, Endpoint, Incoming, VarInt, ZeroRttAccepted};

@@ -7,7 +7,7 @@ use std::{
 
 use p2pdbg_identity::Identity;
 use p2pdbg_pairing::{Exchange, Next, TunnelKey};
-use p2pdbg_proto::{control::Role, tunnel::EXPORTER_LABEL};
+use p2pdbg_proto::{rendezvous::Role, tunnel::EXPORTER_LABEL};
 use p2pdbg_punch::SocketId;
 use quinn::{Endpoint, TokioRuntime};
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Credential, FromRendezvous, Introduction, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Introduction, ToRendezvous},
     url::RendezvousUrl,
 };
 use p2pdbg_rendezvous::{Limits, Rate, Server, ServerConfig};

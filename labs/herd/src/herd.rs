@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use p2pdbg_net::changes::Changes;
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Refusal, ToRendezvous},
     url::RendezvousUrl,
 };
 use p2pdbg_rendezvous_client::{Link, LinkConfig, LinkError, LinkEvent, TcpRoute, Transports};

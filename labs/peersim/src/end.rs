@@ -8,7 +8,7 @@ use std::{
 
 use p2pdbg_base::PathPolicy;
 use p2pdbg_ledger::{Epochs, Openings, ResetCode, Side, StreamId};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 use p2pdbg_session::{
     SessionPolicy,
     decisions::{Decisions, Settings},

@@ -17,7 +17,7 @@ use p2pdbg_meeting::{
 };
 use p2pdbg_proto::{
     code::{Code, Words},
-    control::{Credential, FromRendezvous, Role, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Role, ToRendezvous},
     signal::PeerMessage,
     url::{AccessKey, RendezvousUrl},
 };

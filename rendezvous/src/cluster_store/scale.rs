@@ -10,9 +10,9 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Handle, Role, ToRendezvous},
     fingerprint::Fingerprint,
     node::{Node, NodeNumber},
+    rendezvous::{Credential, FromRendezvous, Handle, Role, ToRendezvous},
     secret::Secret,
     url::AccessKey,
 };

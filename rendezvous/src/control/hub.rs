@@ -11,8 +11,8 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{FromRendezvous, SessionId, ToRendezvous},
     frame,
+    rendezvous::{FromRendezvous, SessionId, ToRendezvous},
 };
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@ mod tcp_leg;
 use std::{future, io, time::Duration};
 
 use p2pdbg_frames::ReadError;
-use p2pdbg_proto::{control::MAX_SIGNAL, frame};
+use p2pdbg_proto::{frame, rendezvous::MAX_SIGNAL};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
@@ -144,7 +144,7 @@ fn gather(first: Outgoing, inlet: &mut Inlet) -> (Vec<u8>, Option<u32>) {
 #[cfg(test)]
 mod tests {
     use p2pdbg_base::Room;
-    use p2pdbg_proto::control::{Credential, SessionId, ToRendezvous};
+    use p2pdbg_proto::rendezvous::{Credential, SessionId, ToRendezvous};
 
     use super::*;
     use std::{

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hmac::{Hmac, Mac};
-use p2pdbg_proto::{address::canonical, control::close, secret::Secret};
+use p2pdbg_proto::{address::canonical, rendezvous::close, secret::Secret};
 use quinn::{
     Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
     TransportConfig, VarInt,

@@ -1,5 +1,5 @@
 //! The TCP ports: TLS 1.3 for peers whose network lets no UDP through, with the certificate, the limits and the
-//! patience that QUIC has. What the client names in its ALPN decides what follows: the control protocol, or a leg of
+//! patience that QUIC has. What the client names in its ALPN decides what follows: the rendezvous protocol, or a leg of
 //! the relay. Who names neither, or begins with plain HTTP, is taken for the web (`web`), inside which the same TLS
 //! may begin once more. Who begins with STUN is told its address.
 
@@ -11,7 +11,7 @@ use std::{
 };
 
 use p2pdbg_identity::tls::is_stream_protocol;
-use p2pdbg_proto::{address::canonical, control, relay_stream};
+use p2pdbg_proto::{address::canonical, relay_stream, rendezvous};
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -61,7 +61,7 @@ pub(crate) struct TcpEntrance {
 /// What is served over TCP, whichever way a connection came.
 #[derive(Clone)]
 pub(crate) struct Services {
-    /// Shakes hands, for the control protocol and legs.
+    /// Shakes hands, for the rendezvous protocol and legs.
     pub(crate) tls: TlsAcceptor,
     /// The TLS of the web, which proves nothing.
     pub(crate) outer: Arc<ServerConfig>,
@@ -257,7 +257,7 @@ impl Services {
     {
         let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         match alpn.as_deref() {
-            Some(control::ALPN) => {
+            Some(rendezvous::ALPN) => {
                 let stun = self.stun.as_seen(remote, local);
                 hold_conversation(tls, remote, stun, place, intake).await;
             }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use p2pdbg_proto::{control::SessionId, relay::LegGrant};
+use p2pdbg_proto::{relay::LegGrant, rendezvous::SessionId};
 
 use crate::{relay_allowance::LegMeter, ticket_codec::Ticket};
 

@@ -8,8 +8,8 @@ use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
 use p2pdbg_proto::{
-    control::{Role, SessionId},
     relay::RelayFrame,
+    rendezvous::{Role, SessionId},
 };
 use quinn::udp::RecvMeta;
 use tokio::sync::mpsc;

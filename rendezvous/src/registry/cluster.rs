@@ -7,8 +7,8 @@ use std::{
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::FromRendezvous,
     node::{Node, NodeNumber},
+    rendezvous::FromRendezvous,
     secret::Secret,
 };
 

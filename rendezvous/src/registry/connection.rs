@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Instant};
 
-use p2pdbg_proto::{code::Nameplate, control::SessionId};
+use p2pdbg_proto::{code::Nameplate, rendezvous::SessionId};
 
 use super::{Arrival, handle_side::HandleSide, prepared::Prepared};
 use crate::{

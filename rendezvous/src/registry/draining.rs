@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use p2pdbg_proto::{control::FromRendezvous, node::Node};
+use p2pdbg_proto::{node::Node, rendezvous::FromRendezvous};
 
 use super::{
     Effect, Now, Registry,

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use p2pdbg_proto::control::SessionId;
+use p2pdbg_proto::rendezvous::SessionId;
 
 use super::voucher_codec::Account;
 use crate::limits::Prefix;

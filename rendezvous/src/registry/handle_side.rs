@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use p2pdbg_proto::control::{Handle, Role};
+use p2pdbg_proto::rendezvous::{Handle, Role};
 use sha2::{Digest, Sha256};
 
 /// One side of a handle.

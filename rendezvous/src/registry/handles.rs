@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use p2pdbg_proto::control::{Handle, MeetingPoint, Refusal, Role, SessionId};
+use p2pdbg_proto::rendezvous::{Handle, MeetingPoint, Refusal, Role, SessionId};
 
 use super::{
     ConnId, Effect, Now, Registry,

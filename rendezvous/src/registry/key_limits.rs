@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use p2pdbg_proto::control::{Refusal, SessionId};
+use p2pdbg_proto::rendezvous::{Refusal, SessionId};
 
 use super::{
     ConnId, Effect, Now, Registry, connection::Standing, shared_limits::is_met_soon,

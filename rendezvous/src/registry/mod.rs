@@ -33,8 +33,8 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, Request, SessionId, ToRendezvous, close},
     relay::LegGrant,
+    rendezvous::{Credential, FromRendezvous, Refusal, Request, SessionId, ToRendezvous, close},
 };
 
 use tracing::Span;

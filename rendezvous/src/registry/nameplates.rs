@@ -7,8 +7,8 @@ use std::{
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Fate, FromRendezvous, MeetingPoint, NameplateClaim, Refusal, SessionId},
     node::NodeNumber,
+    rendezvous::{Fate, FromRendezvous, MeetingPoint, NameplateClaim, Refusal, SessionId},
 };
 
 use super::{

@@ -5,7 +5,7 @@
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{MAX_PREPARED, MAX_PREPARED_PLACES, MeetingPoint, Refusal},
+    rendezvous::{MAX_PREPARED, MAX_PREPARED_PLACES, MeetingPoint, Refusal},
 };
 use sha2::{Digest, Sha256};
 

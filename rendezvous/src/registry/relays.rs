@@ -1,9 +1,9 @@
 //! Sessions that another node relays: this one makes the ticket, and goes on as their home.
 
 use p2pdbg_proto::{
-    control::{FromRendezvous, Role, SessionId},
     node::NodeNumber,
     relay::{LegGrant, LegId, TICKET_LIFETIME},
+    rendezvous::{FromRendezvous, Role, SessionId},
     secret::{Secret, random_bytes},
 };
 

@@ -1,6 +1,6 @@
 //! What each message of a peer asks for: which part of the registry answers it.
 
-use p2pdbg_proto::control::{FromRendezvous, Refusal, ToRendezvous};
+use p2pdbg_proto::rendezvous::{FromRendezvous, Refusal, ToRendezvous};
 
 use super::{ConnId, Effect, Now, Registry, handle_side::HandleSide, sessions::Ended};
 

@@ -1,6 +1,6 @@
 //! The end of a key: who came by one that was revoked or has expired is shut out.
 
-use p2pdbg_proto::control::{Refusal, Request};
+use p2pdbg_proto::rendezvous::{Refusal, Request};
 
 use super::{ConnId, Effect, Now, Registry};
 use crate::keys::KeyRing;

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use p2pdbg_proto::control::{Refusal, Request, close};
+use p2pdbg_proto::rendezvous::{Refusal, Request, close};
 
 use super::{ConnId, Effect, Now, Registry};
 use crate::limits::unreserved;

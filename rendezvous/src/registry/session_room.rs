@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_proto::control::{MeetingPoint, Refusal, SessionId};
+use p2pdbg_proto::rendezvous::{MeetingPoint, Refusal, SessionId};
 
 use super::{ConnId, Registry, connection::Holder, limit};
 use crate::{

@@ -8,8 +8,10 @@ use std::{
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{FromRendezvous, Introduction, MAX_SIGNAL, MeetingPoint, Refusal, Role, SessionId},
     relay::{LegGrant, LegId},
+    rendezvous::{
+        FromRendezvous, Introduction, MAX_SIGNAL, MeetingPoint, Refusal, Role, SessionId,
+    },
     secret::{Secret, random_bytes},
 };
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::control::Refusal;
+use p2pdbg_proto::rendezvous::Refusal;
 
 use super::{ConnId, Effect, Registry, limit};
 use crate::{

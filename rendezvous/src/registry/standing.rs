@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use p2pdbg_proto::control::{Credential, Refusal};
+use p2pdbg_proto::rendezvous::{Credential, Refusal};
 
 use super::{
     ConnId, Now, Registry,

@@ -11,7 +11,7 @@
 use hmac::{Hmac, Mac};
 use p2pdbg_proto::{
     code::Nameplate,
-    control::Voucher,
+    rendezvous::Voucher,
     secret::{Secret, random_bytes},
 };
 use sha2::Sha256;
@@ -133,7 +133,7 @@ fn mac(key: &Secret<32>) -> Hmac<Sha256> {
 
 #[cfg(test)]
 mod tests {
-    use p2pdbg_proto::control::MAX_VOUCHER;
+    use p2pdbg_proto::rendezvous::MAX_VOUCHER;
 
     use super::*;
 

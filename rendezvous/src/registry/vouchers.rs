@@ -3,7 +3,7 @@
 //! A member without a key has one once both have confirmed, from the one of the two that has a key. A listener has one
 //! for the nameplate that it is given ([`nameplates`](super::nameplates)). What is in them: [`super::voucher_codec`].
 
-use p2pdbg_proto::control::FromRendezvous;
+use p2pdbg_proto::rendezvous::FromRendezvous;
 
 use super::{
     ConnId, Effect, Now, Registry,

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use p2pdbg_proto::{
-    control::SessionId,
     relay::{LegGrant, LegId, RelayFrame, answer_mac},
+    rendezvous::SessionId,
     secret::{Secret, random_bytes},
 };
 

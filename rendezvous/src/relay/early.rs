@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use p2pdbg_proto::control::{Role, SessionId};
+use p2pdbg_proto::rendezvous::{Role, SessionId};
 
 use crate::{keys::KeyId, relay::outbox::Batch};
 

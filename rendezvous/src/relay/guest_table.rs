@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use p2pdbg_proto::control::SessionId;
+use p2pdbg_proto::rendezvous::SessionId;
 
 use crate::{
     keys::KeyId,

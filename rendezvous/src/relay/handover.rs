@@ -11,8 +11,8 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Role, SessionId},
     relay::{Cookie, LegGrant},
+    rendezvous::{Role, SessionId},
 };
 use serde::{Deserialize, Serialize};
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use p2pdbg_proto::{
-    control::{Role, SessionId},
     relay::RelayFrame,
+    rendezvous::{Role, SessionId},
 };
 
 /// Where datagrams of a leg come from: a socket of ours and an address in that socket's own notation.

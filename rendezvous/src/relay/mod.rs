@@ -37,12 +37,12 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Role, SessionId},
     relay::{
         Cookie, LegGrant, LegId, PADDED_LENGTH, RelayFrame, RelayRefusal, answer_is_genuine,
         bind_is_genuine,
     },
     relay_stream::Join,
+    rendezvous::{Role, SessionId},
     secret::Secret,
 };
 

@@ -5,7 +5,7 @@
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous, close},
+    rendezvous::{Credential, FromRendezvous, Refusal, ToRendezvous, close},
     url::RendezvousUrl,
 };
 use rustix::process::Signal;
@@ -354,7 +354,7 @@ async fn an_upgrade_to_another_version_of_the_state_starts_empty_and_serves() {
     let mut running = Running::of_program(&program, state.path(), &ANY);
     let mut listener = running.peer().await;
     let used = listener.listen(None).await.nameplate;
-    let (nameplate, fate) = (used, p2pdbg_proto::control::Fate::Used);
+    let (nameplate, fate) = (used, p2pdbg_proto::rendezvous::Fate::Used);
     listener
         .say(&ToRendezvous::Unlisten { nameplate, fate })
         .await;

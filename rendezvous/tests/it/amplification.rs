@@ -12,9 +12,9 @@ use std::{
 use bytes::BytesMut;
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
-    control::{Credential, ToRendezvous},
     frame,
     relay::{LegId, RelayFrame},
+    rendezvous::{Credential, ToRendezvous},
     secret::random_bytes,
     url::RendezvousUrl,
 };

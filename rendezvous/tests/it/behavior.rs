@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use p2pdbg_proto::control::{Credential, FromRendezvous};
+use p2pdbg_proto::rendezvous::{Credential, FromRendezvous};
 use p2pdbg_rendezvous::{Server, ServerConfig, StartError};
 use p2pdbg_stun::{Attribute, Class, Encoder, Message, TransactionId};
 use stun_client::{

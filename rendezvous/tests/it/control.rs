@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Credential, Fate, FromRendezvous, MeetingPoint, Refusal, Role, ToRendezvous, close},
+    rendezvous::{
+        Credential, Fate, FromRendezvous, MeetingPoint, Refusal, Role, ToRendezvous, close,
+    },
     secret::Secret,
     url::AccessKey,
 };
@@ -35,7 +37,7 @@ async fn a_listener_and_a_connector_are_introduced_and_signal_both_ways() {
     assert_eq!(one.hear().await, left);
 }
 
-async fn pass(from: &mut Peer, to: &mut Peer, session: p2pdbg_proto::control::SessionId) {
+async fn pass(from: &mut Peer, to: &mut Peer, session: p2pdbg_proto::rendezvous::SessionId) {
     for length in [0, 1, 1_000, 16 * 1024] {
         let payload = vec![7; length];
         let signal = ToRendezvous::Signal {

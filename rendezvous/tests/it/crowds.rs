@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
+use p2pdbg_proto::{rendezvous::Credential, url::RendezvousUrl};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

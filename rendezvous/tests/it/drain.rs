@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use p2pdbg_proto::control::{Credential, FromRendezvous, Introduction, Refusal, ToRendezvous};
+use p2pdbg_proto::rendezvous::{Credential, FromRendezvous, Introduction, Refusal, ToRendezvous};
 use serde_json::Value;
 
 use crate::{

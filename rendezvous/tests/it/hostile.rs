@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, Role, SessionId, ToRendezvous, close},
     frame,
     relay::{LegId, RelayFrame},
+    rendezvous::{Credential, FromRendezvous, Refusal, Role, SessionId, ToRendezvous, close},
     secret::{Secret, random_bytes},
 };
 use p2pdbg_rendezvous::Limits;

@@ -10,7 +10,7 @@ use std::{
 
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Refusal, ToRendezvous},
     secret::Secret,
 };
 use rustix::process::Signal;

@@ -4,7 +4,7 @@
 use std::{fs, net::SocketAddr, time::Duration};
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, ToRendezvous},
     secret::random_bytes,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};

@@ -13,7 +13,7 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous, close},
+    rendezvous::{Credential, FromRendezvous, Refusal, ToRendezvous, close},
     url::RendezvousUrl,
 };
 use rustix::process::Signal;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, Fate, FromRendezvous, Refusal, ToRendezvous, close},
+    rendezvous::{Credential, Fate, FromRendezvous, Refusal, ToRendezvous, close},
     url::RendezvousUrl,
 };
 use quinn::ConnectionError;

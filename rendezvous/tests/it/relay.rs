@@ -1,8 +1,8 @@
 //! The relay over UDP: who may use it, where it leads, and that it changes nothing on the way.
 
 use p2pdbg_proto::{
-    control::{FromRendezvous, ToRendezvous, close},
     relay::{LegGrant, RelayFrame, RelayRefusal, answer_mac},
+    rendezvous::{FromRendezvous, ToRendezvous, close},
 };
 
 use crate::support::{Member, Rig, Wire, stun_request};

@@ -4,12 +4,12 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir, tls::SERVER_NAME};
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     node::NodeNumber,
     relay::{
         LegGrant, LegId, RelayFrame, RelayRefusal, answer_mac, bind_mac, bind_with_ticket,
         ticket_in,
     },
+    rendezvous::{Credential, FromRendezvous, Refusal, ToRendezvous},
     secret::Secret,
 };
 use p2pdbg_rendezvous::{

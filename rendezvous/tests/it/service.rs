@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_proto::{control::Credential, url::RendezvousUrl};
+use p2pdbg_proto::{rendezvous::Credential, url::RendezvousUrl};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Peer, free, state_dir};

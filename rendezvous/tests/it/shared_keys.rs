@@ -11,7 +11,7 @@ use std::{
 
 use p2pdbg_identity::tls::SERVER_NAME;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Handle, Refusal, Role, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Handle, Refusal, Role, ToRendezvous},
     url::{AccessKey, RendezvousUrl},
 };
 use rustix::process::Signal;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Refusal, SessionId, ToRendezvous},
     secret::random_bytes,
     url::AccessKey,
 };

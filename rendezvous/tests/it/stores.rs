@@ -13,7 +13,7 @@ use std::{
 use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir, tls::SERVER_NAME};
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Credential, Role, ToRendezvous},
+    rendezvous::{Credential, Role, ToRendezvous},
     secret::Secret,
 };
 use p2pdbg_rendezvous::{

@@ -11,8 +11,8 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Handle, Introduction, Refusal, Role, ToRendezvous},
     relay::{LegGrant, RelayFrame, bind_mac},
+    rendezvous::{Credential, FromRendezvous, Handle, Introduction, Refusal, Role, ToRendezvous},
     secret::Secret,
     url::RendezvousUrl,
 };

@@ -11,12 +11,12 @@ use std::{
 
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
-    control::{
-        Credential, FromRendezvous, Introduction, NameplateClaim, Refusal, Role, ToRendezvous,
-    },
     fingerprint::Fingerprint,
     frame,
     relay::{Cookie, LegGrant, LegId, RelayFrame, RelayRefusal, answer_mac},
+    rendezvous::{
+        Credential, FromRendezvous, Introduction, NameplateClaim, Refusal, Role, ToRendezvous,
+    },
     url::AccessKey,
 };
 use p2pdbg_rendezvous::{Limits, Server, ServerConfig};

@@ -7,11 +7,11 @@ use std::{
 
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Refusal, Request, ToRendezvous},
     fingerprint::Fingerprint,
     frame,
     relay::{LegGrant, LegId, RelayFrame, RelayRefusal},
     relay_stream::{self, Join, encode_packet},
+    rendezvous::{Credential, FromRendezvous, Refusal, Request, ToRendezvous},
     secret::Secret,
     url::RendezvousUrl,
 };
@@ -48,7 +48,7 @@ pub(crate) struct Talker(TlsStream<TcpStream>);
 
 impl Talker {
     async fn connect(rig: &Rig) -> Self {
-        let alpn = Some(p2pdbg_proto::control::ALPN);
+        let alpn = Some(p2pdbg_proto::rendezvous::ALPN);
         Self(connect(rig, alpn).await.unwrap())
     }
 
@@ -77,7 +77,7 @@ impl Talker {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(source, 0)).unwrap();
         let stream = soon(socket.connect(address)).await.ok()?;
-        let alpn = Some(p2pdbg_proto::control::ALPN);
+        let alpn = Some(p2pdbg_proto::rendezvous::ALPN);
         let mut talker = Self(shake_hands(stream, url.fingerprint, alpn).await.ok()?);
         let agent = "test 1.0".into();
         let mut hello = Vec::new();

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use p2pdbg_identity::{tls, web_tls};
 use p2pdbg_proto::{
-    control::{self, Credential, FromRendezvous, ToRendezvous},
     relay::{LegGrant, RelayFrame},
     relay_stream::{self, Join, encode_packet},
+    rendezvous::{self, Credential, FromRendezvous, ToRendezvous},
 };
 use p2pdbg_rendezvous::Limits;
 use p2pdbg_web::WebStream;
@@ -122,7 +122,7 @@ async fn shake_hands(rig: &Rig, inside: Inside, alpn: &[u8]) -> std::io::Result<
 /// A control connection, and what the rendezvous says to the hello.
 async fn welcome(rig: &Rig, door: Door) -> Option<(TlsStream<Inside>, FromRendezvous)> {
     let inside = enter(rig, door).await;
-    let mut stream = shake_hands(rig, inside, control::ALPN).await.ok()?;
+    let mut stream = shake_hands(rig, inside, rendezvous::ALPN).await.ok()?;
     let agent = "test 1.0".into();
     let credential = Credential::None;
     let hello = ToRendezvous::Hello { credential, agent };
@@ -329,7 +329,7 @@ async fn address_that_a_proxy_names_counts_and_what_the_client_says_of_itself_do
         .unwrap();
     let lying = Door::Proxy(&["203.0.113.5, 192.0.2.7"]);
     let inside = enter(&rig, lying).await;
-    assert!(shake_hands(&rig, inside, control::ALPN).await.is_err());
+    assert!(shake_hands(&rig, inside, rendezvous::ALPN).await.is_err());
     let other = Door::Proxy(&["192.0.2.8"]);
     assert!(welcome(&rig, other).await.is_some());
 }
@@ -354,7 +354,7 @@ async fn proxy_that_names_nobody_is_told_so() {
     soon(stream.write_all(request.as_bytes())).await.unwrap();
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 101 "));
     let inside = WebStream::of_client(stream).await;
-    let mut stream = shake_hands(&rig, inside, control::ALPN).await.unwrap();
+    let mut stream = shake_hands(&rig, inside, rendezvous::ALPN).await.unwrap();
     let (credential, agent) = (Credential::None, "test 1.0".into());
     let hello = ToRendezvous::Hello { credential, agent };
     soon(p2pdbg_frames::write(&mut stream, &hello))

@@ -12,7 +12,7 @@ use std::{
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{self, Credential, FromRendezvous, Refusal, ToRendezvous},
+    rendezvous::{self, Credential, FromRendezvous, Refusal, ToRendezvous},
     url::RendezvousUrl,
 };
 use p2pdbg_web::WebStream;
@@ -92,7 +92,7 @@ async fn peer(
         head.push(soon(stream.read_u8()).await.ok()?);
     }
     let mut config = tls::control_client(url.fingerprint).unwrap();
-    config.alpn_protocols = vec![control::ALPN.to_vec()];
+    config.alpn_protocols = vec![rendezvous::ALPN.to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     let name = tls::SERVER_NAME.try_into().unwrap();
     let inside = WebStream::of_client(stream).await;

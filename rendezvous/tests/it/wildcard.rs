@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use p2pdbg_proto::{
-    control::{Credential, FromRendezvous, Role, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Role, ToRendezvous},
     secret::Secret,
 };
 use p2pdbg_rendezvous::{Server, ServerConfig};

@@ -13,7 +13,7 @@ use p2pdbg_events::{
 use p2pdbg_meeting::{ChannelId, MeetingCommand, MeetingEvent, Met};
 use p2pdbg_net::same_host::host_tag;
 use p2pdbg_pairing::{KnownPeer, PeerId};
-use p2pdbg_proto::{control::Role, signal::PeerMessage};
+use p2pdbg_proto::{rendezvous::Role, signal::PeerMessage};
 use p2pdbg_rendezvous_client::LinkError;
 use p2pdbg_session::{Session, SessionConfig, SessionInput};
 use tokio::sync::mpsc;

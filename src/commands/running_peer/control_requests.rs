@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 use tokio::sync::oneshot;
 
 use super::RunningPeer;

@@ -26,7 +26,7 @@ use p2pdbg_meeting::{Awaited, Meeting, MeetingCommand, MeetingConfig, MeetingEve
 use p2pdbg_net::{changes::Changes, deadline::sleep_until, stun_servers::FurtherServers};
 use p2pdbg_pairing::{KnownPeer, KnownPeers, ProcessNumber};
 use p2pdbg_path::{PathContext, SEARCH_LOCK};
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 use p2pdbg_rendezvous_client::{NodeMemory, TcpRoute, Transports};
 use p2pdbg_session::{SessionEnd, SessionInput};
 use tokio::{

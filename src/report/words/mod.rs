@@ -9,7 +9,7 @@ use p2pdbg_events::{
 };
 use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::Direction;
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 
 use super::unanswered::Unanswered;
 

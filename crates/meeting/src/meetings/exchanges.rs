@@ -6,7 +6,7 @@ use p2pdbg_pairing as pairing;
 use p2pdbg_pairing::{CodeFate, Next};
 use p2pdbg_path::Introduction;
 use p2pdbg_proto::{
-    control::{self, Fate, MeetingPoint, Role, SessionId, ToRendezvous},
+    rendezvous::{self, Fate, MeetingPoint, Role, SessionId, ToRendezvous},
     signal::{AbortReason, MAX_NAME, PeerInfo, Signal},
 };
 
@@ -27,7 +27,7 @@ use super::{
 const EXCHANGES: usize = 4;
 
 impl Meetings {
-    pub(super) fn on_introduced(&mut self, now: Instant, introduction: control::Introduction) {
+    pub(super) fn on_introduced(&mut self, now: Instant, introduction: rendezvous::Introduction) {
         let session = introduction.session;
         let Some(at) = self.seen_from_here(&introduction) else {
             return;
@@ -82,7 +82,7 @@ impl Meetings {
     }
 
     /// An introduction with what this end's connection to the rendezvous adds; none while there is no connection.
-    fn seen_from_here(&self, introduction: &control::Introduction) -> Option<Introduction> {
+    fn seen_from_here(&self, introduction: &rendezvous::Introduction) -> Option<Introduction> {
         let reached = self.reached.as_ref()?;
         Some(Introduction {
             leg: introduction.leg.clone(),

@@ -19,7 +19,7 @@ use p2pdbg_net::stun_servers::FurtherServers;
 use p2pdbg_pairing as pairing;
 use p2pdbg_path::RelayAt;
 use p2pdbg_proto::{
-    control::{
+    rendezvous::{
         Credential, Fate, FromRendezvous, MAX_SIGNAL, NameplateClaim, Refusal, Request, Role,
         SessionId, ToRendezvous,
     },

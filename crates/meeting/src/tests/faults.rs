@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2pdbg_proto::{control::Role, signal::PeerMessage};
+use p2pdbg_proto::{rendezvous::Role, signal::PeerMessage};
 use proptest::prelude::*;
 
 use super::world::World;

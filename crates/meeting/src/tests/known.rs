@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use p2pdbg_base::ErrorCode;
-use p2pdbg_proto::{control::Role, signal::PeerMessage};
+use p2pdbg_proto::{rendezvous::Role, signal::PeerMessage};
 
 use super::world::{Who, World};
 use crate::{Awaited, MeetingCommand, MeetingEvent, Whom};

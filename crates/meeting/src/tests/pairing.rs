@@ -6,12 +6,12 @@ use p2pdbg_base::ErrorCode;
 use p2pdbg_pairing::{Exchange, Failure, PairSecret};
 use p2pdbg_proto::{
     code::{Code, Nameplate, Words},
-    control::{
+    fingerprint::Fingerprint,
+    frame,
+    rendezvous::{
         FromRendezvous, MeetingPoint, NameplateClaim, Refusal, Request, Role, SessionId,
         ToRendezvous,
     },
-    fingerprint::Fingerprint,
-    frame,
     signal::{PeerMessage, Signal},
 };
 use p2pdbg_rendezvous_client::LinkError;

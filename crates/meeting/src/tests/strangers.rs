@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use p2pdbg_base::ErrorCode;
 use p2pdbg_proto::{
-    control::{
+    relay::{LegGrant, LegId},
+    rendezvous::{
         FromRendezvous, Introduction, MeetingPoint, NameplateClaim, Refusal, Request, Role,
         SessionId,
     },
-    relay::{LegGrant, LegId},
     secret::Secret,
 };
 use p2pdbg_rendezvous_client::LinkError;

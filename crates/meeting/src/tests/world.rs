@@ -12,7 +12,7 @@ use p2pdbg_identity::Identity;
 use p2pdbg_pairing::{KnownPeer, PairSecret};
 use p2pdbg_proto::{
     code::Code,
-    control::{Credential, FromRendezvous, Role, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Role, ToRendezvous},
     signal::PeerMessage,
     url::{AccessKey, RendezvousUrl},
 };

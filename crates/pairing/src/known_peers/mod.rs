@@ -18,7 +18,7 @@ use data_encoding::BASE64URL_NOPAD;
 use hmac::Mac;
 use p2pdbg_base::PeerName;
 use p2pdbg_identity::{StateDir, StateError};
-use p2pdbg_proto::{code::Code, control::Handle, fingerprint::Fingerprint, secret::Secret};
+use p2pdbg_proto::{code::Code, fingerprint::Fingerprint, rendezvous::Handle, secret::Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 

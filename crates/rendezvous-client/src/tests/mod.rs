@@ -18,8 +18,8 @@ use p2pdbg_identity::{Authority, IDENTITY_FILE, Identity, StateDir, tls};
 use p2pdbg_net::changes::{Changes, Reason};
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Credential, FromRendezvous, Refusal, ToRendezvous},
     node::{Node, NodeNumber},
+    rendezvous::{Credential, FromRendezvous, Refusal, ToRendezvous},
     secret::Secret,
     url::{HostAt, RendezvousUrl},
 };

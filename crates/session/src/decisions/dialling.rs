@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use p2pdbg_path::PathCommand;
-use p2pdbg_proto::{control::Role, tunnel::PathKind};
+use p2pdbg_proto::{rendezvous::Role, tunnel::PathKind};
 use p2pdbg_punch::Path;
 
 use super::{

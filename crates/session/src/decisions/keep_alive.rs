@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 
 use super::tunnel_choice::Look;
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::{control::Role, tunnel::PathKind};
+use p2pdbg_proto::{rendezvous::Role, tunnel::PathKind};
 use p2pdbg_punch::SocketId;
 
 use super::io::TunnelFacts;

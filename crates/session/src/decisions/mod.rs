@@ -49,7 +49,7 @@ use p2pdbg_base::{ErrorCode, Failure, PathPolicy};
 use p2pdbg_events::{Activity, Event as Report, PathReport};
 use p2pdbg_path::PathCommand;
 use p2pdbg_proto::{
-    control::Role,
+    rendezvous::Role,
     tunnel::{PathKind, close},
 };
 use p2pdbg_punch::{LossReason, Technique};

@@ -11,7 +11,7 @@ use p2pdbg_forward::Connection;
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_net::{changes::Changes, deadline::sleep_until};
 use p2pdbg_path::{FirstTunnel, PathCommand, PathEvent, Paths};
-use p2pdbg_proto::{control::Role, signal::PeerMessage, tunnel::TunnelMessage};
+use p2pdbg_proto::{rendezvous::Role, signal::PeerMessage, tunnel::TunnelMessage};
 use p2pdbg_tunnel::TunnelConfig;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;

@@ -17,7 +17,7 @@ use p2pdbg_events::{Event as Report, Reporter, Warning, WarningCode};
 use p2pdbg_forward::{Forward, OpenPort, Preset, Purpose, SpecFault, port_failure};
 use p2pdbg_ledger::{ResetCode, StreamId};
 use p2pdbg_proto::{
-    control::Role,
+    rendezvous::Role,
     tunnel::{Direction, Elsewhere, ForwardOffer, ForwardState, TunnelMessage, WhileAbsent},
 };
 use tokio::{

@@ -9,7 +9,7 @@ use p2pdbg_events::{
 };
 use p2pdbg_forward::{Forward, Preset};
 use p2pdbg_proto::{
-    control::Role,
+    rendezvous::Role,
     tunnel::{Direction, ForwardState, WhileAbsent},
 };
 

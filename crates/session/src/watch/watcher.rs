@@ -12,7 +12,7 @@ use p2pdbg_base::Room;
 use p2pdbg_inspect::{Context, End, Inspector, Mapping};
 use p2pdbg_ledger::StreamId;
 use p2pdbg_net::deadline::sleep_until;
-use p2pdbg_proto::control::Role;
+use p2pdbg_proto::rendezvous::Role;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 

@@ -26,8 +26,8 @@ use p2pdbg_pairing::{Exchange, Next, SessionKeys};
 use p2pdbg_path::{Introduction, PathContext, traversal_options::Traversal};
 use p2pdbg_proto::{
     code::Code,
-    control::Role,
     relay::{LegGrant, LegId},
+    rendezvous::Role,
     secret::Secret,
     signal::PeerMessage,
 };

@@ -1,7 +1,7 @@
 //! Meeting at handles.
 
 use super::*;
-use p2pdbg_proto::control::MeetingPoint;
+use p2pdbg_proto::rendezvous::MeetingPoint;
 
 fn both_with_key() -> (Bench, Handle) {
     let mut bench = Bench::new();

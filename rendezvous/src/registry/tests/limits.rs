@@ -1,7 +1,7 @@
 //! What the registry refuses when there is too much of it.
 
 use super::*;
-use p2pdbg_proto::control::MAX_SIGNAL;
+use p2pdbg_proto::rendezvous::MAX_SIGNAL;
 
 const NEVER: Rate = Rate {
     burst: 3,

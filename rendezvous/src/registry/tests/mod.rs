@@ -14,7 +14,7 @@ use std::{collections::HashSet, net::IpAddr};
 
 use p2pdbg_proto::{
     code::Nameplate,
-    control::{Fate, Handle, Introduction, NameplateClaim, Role},
+    rendezvous::{Fate, Handle, Introduction, NameplateClaim, Role},
     secret::Secret,
 };
 

@@ -1,7 +1,7 @@
 //! Listening, joining, and what becomes of nameplates.
 
 use super::*;
-use p2pdbg_proto::control::MeetingPoint;
+use p2pdbg_proto::rendezvous::MeetingPoint;
 
 #[test]
 fn a_connector_without_a_key_joins_by_nameplate() {

@@ -1,7 +1,7 @@
 //! What is said in advance, and to whom.
 
 use super::*;
-use p2pdbg_proto::control::MeetingPoint;
+use p2pdbg_proto::rendezvous::MeetingPoint;
 
 fn prepare(bench: &mut Bench, id: ConnId, place: &MeetingPoint, payload: &[u8]) -> Vec<Effect> {
     let (place, payload) = (place.clone(), payload.to_vec());

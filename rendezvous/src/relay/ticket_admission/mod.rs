@@ -18,8 +18,8 @@ use std::{
 };
 
 use p2pdbg_proto::{
-    control::SessionId,
     relay::{RelayFrame, bind_is_genuine, ticket_in},
+    rendezvous::SessionId,
 };
 
 use super::Relay;

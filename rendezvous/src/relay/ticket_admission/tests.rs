@@ -1,7 +1,7 @@
 use p2pdbg_proto::{
-    control::{Role, SessionId},
     node::NodeNumber,
     relay::{LegGrant, LegId, RelayRefusal, answer_mac, bind_mac, bind_with_ticket},
+    rendezvous::{Role, SessionId},
     secret::{Secret, random_bytes},
 };
 

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use p2pdbg_proto::{
-    control::{Credential, ToRendezvous},
     relay::{LegGrant, RelayFrame, answer_mac},
+    rendezvous::{Credential, ToRendezvous},
     url::RendezvousUrl,
 };
 

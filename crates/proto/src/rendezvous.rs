@@ -1,4 +1,4 @@
-//! The control protocol between a peer and the rendezvous.
+//! The rendezvous protocol: what a peer and the rendezvous say on the peer's control connection.
 //!
 //! A peer opens one QUIC connection with ALPN [`ALPN`] and on it one bidirectional stream; each direction
 //! carries [`crate::frame`]s, the peer's of type [`ToRendezvous`], the rendezvous' of type
@@ -25,7 +25,7 @@ use crate::{
     url::AccessKey,
 };
 
-/// The ALPN of the control protocol, version 2.
+/// The ALPN of the rendezvous protocol, version 2.
 pub const ALPN: &[u8] = b"p2pdbg-rdv/2";
 
 /// The longest payload of a signal, in bytes.
