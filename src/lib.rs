@@ -12,7 +12,7 @@ mod borrowed_host;
 pub mod cli;
 pub mod commands;
 pub mod config;
-pub mod control;
+pub mod control_socket;
 pub mod doctor;
 pub mod ide;
 pub mod recent_sessions;

@@ -248,10 +248,10 @@ fn is_alive(pid: u32) -> bool {
     }
 }
 
-/// The file of its control channel tells, which nobody can remove while it runs.
+/// The file of its control socket tells, which nobody can remove while it runs.
 #[cfg(not(unix))]
 fn is_alive(pid: u32) -> bool {
-    crate::control::runs(pid)
+    crate::control_socket::runs(pid)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use crate::{
     ticket_codec::TicketKey,
 };
 #[cfg(unix)]
-use {crate::operate::admin::AdminSocket, p2pdbg_identity::StateDir};
+use {crate::operate::control_socket::ControlSocket, p2pdbg_identity::StateDir};
 
 /// How long peers may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -517,7 +517,7 @@ async fn serve_http(
 /// Opens the control socket. A rendezvous without one still serves.
 #[cfg(unix)]
 fn serve_operator(state: &StateDir, operator: &Operator, aside: &mut JoinSet<()>) {
-    match AdminSocket::open(state.path()) {
+    match ControlSocket::open(state.path()) {
         Ok(socket) => {
             aside.spawn(socket.serve(operator.clone()));
         }

@@ -27,7 +27,7 @@ mod here {
     use super::super::{debuggee_stream::conversation, pipe::session};
     use crate::{
         cli::args::{AttachArgs, AttachBy},
-        control::protocol::Request,
+        control_socket::protocol::Request,
         stdout,
     };
 

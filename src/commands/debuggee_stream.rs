@@ -6,7 +6,7 @@ use p2pdbg_forward::Within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::pipe::session;
-use crate::control::{Frame, protocol::Request, read_frame, write_data, write_frame};
+use crate::control_socket::{Frame, protocol::Request, read_frame, write_data, write_frame};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 32 << 10;

@@ -16,7 +16,7 @@ use crate::cli::args::PipeArgs;
 pub async fn run(args: PipeArgs) -> Result<(), Failure> {
     use p2pdbg_base::HostPort;
 
-    use crate::control::protocol::Request;
+    use crate::control_socket::protocol::Request;
 
     let to: HostPort = args.target.parse().map_err(|fault| {
         let message = format!("{:?}: {fault}", args.target);
@@ -38,7 +38,7 @@ pub(super) mod session {
     };
     use p2pdbg_forward::{Direction, Preset};
 
-    use crate::control::{self, Client, protocol};
+    use crate::control_socket::{self, Client, protocol};
 
     /// Connects to the one listener that has a session, with that peer if one is named.
     pub(in crate::commands) async fn find(peer: Option<&str>) -> Result<Client, Failure> {
@@ -113,7 +113,7 @@ pub(super) mod session {
     ) -> Result<(Client, SessionSnapshot), Failure> {
         let mut found: Vec<(Client, Vec<SessionSnapshot>)> = Vec::new();
         let (mut listens, mut connects) = (false, false);
-        for socket in control::running()? {
+        for socket in control_socket::running()? {
             let Ok(mut client) = Client::connect(&socket).await else {
                 continue;
             };
@@ -182,7 +182,7 @@ mod joined {
     };
 
     use super::session::lost;
-    use crate::control::{CHUNK, Frame, read_frame, write_data, write_frame};
+    use crate::control_socket::{CHUNK, Frame, read_frame, write_data, write_frame};
 
     pub(super) async fn run(
         mut from: impl AsyncRead + Unpin,

@@ -47,7 +47,7 @@ mod here {
     use crate::{
         cli::args::{PushArgs, SourcesArgs},
         config::at_home,
-        control::protocol::Request,
+        control_socket::protocol::Request,
         report::{status_line::StatusLine, status_text},
         stdout,
     };

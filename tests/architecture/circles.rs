@@ -85,7 +85,7 @@ const DEFENDED: [(&[&str], &str); 7] = [
     ),
     (
         &[
-            "src/commands/running_peer/control_requests.rs",
+            "src/commands/running_peer/control_socket.rs",
             "src/commands/running_peer/mod.rs",
             "src/commands/running_peer/running.rs",
         ],

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 
 use p2pdbg_events::{StreamState, WaitingFor, WarningCode};
 
-use crate::control;
+use crate::control_socket;
 use crate::harness::{
     Home, PATIENCE, Setting, eventually,
     traffic::{accept, finish, receive, receive_end, receive_reset, reset, say, send},
@@ -142,7 +142,7 @@ fn refused_while_absent(option: &str) {
     assert_eq!(at.to_string(), format!("localhost:{target}"));
     let closed = |port_is_closed: bool| {
         eventually("state of the forward", || {
-            let output = control::run(&opener.home(), &["status"]);
+            let output = control_socket::run(&opener.home(), &["status"]);
             let said = String::from_utf8_lossy(&output.stdout);
             let closed = said.contains("closed until something listens there");
             (closed == port_is_closed).then_some(())

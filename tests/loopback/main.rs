@@ -8,7 +8,7 @@ mod command;
 #[cfg(target_os = "linux")]
 mod confined;
 #[cfg(unix)]
-mod control;
+mod control_socket;
 mod ending;
 mod forwards;
 mod given_up;

@@ -86,7 +86,7 @@ fn are_shared(state: &StateDir) -> bool {
 /// Has a node that runs fetch what other nodes have changed, so that what is done is done to that.
 #[cfg(unix)]
 async fn catch_up(state: &StateDir) {
-    use p2pdbg_rendezvous::operate::admin::{Request, ask};
+    use p2pdbg_rendezvous::operate::control_socket::{Request, ask};
 
     if are_shared(state) {
         // What is wrong is told when the change has been made.
@@ -105,7 +105,7 @@ async fn share(state: &StateDir) -> Result<(), String> {
     }
     #[cfg(unix)]
     {
-        use p2pdbg_rendezvous::operate::admin::{AskError, Reply, Request, ask};
+        use p2pdbg_rendezvous::operate::control_socket::{AskError, Reply, Request, ask};
 
         match ask(state.path(), Request::ShareKeys).await {
             Ok(Reply::Reloaded { shared, .. }) => {
@@ -167,7 +167,7 @@ pub(super) fn tell_of(shared: &p2pdbg_rendezvous::operate::SharedReport) {
 /// Has a rendezvous that runs read the keys.
 #[cfg(unix)]
 async fn tell(state: &StateDir) {
-    use p2pdbg_rendezvous::operate::admin::{AskError, Reply, Request, ask};
+    use p2pdbg_rendezvous::operate::control_socket::{AskError, Reply, Request, ask};
 
     match ask(state.path(), Request::Reload).await {
         Ok(Reply::Reloaded {
@@ -288,7 +288,7 @@ async fn list(state: &StateArg, json: bool) -> Result<(), String> {
 /// What the keys use, if a rendezvous runs that can be asked.
 #[cfg(unix)]
 async fn usage(state: &StateDir) -> Option<Vec<KeyReport>> {
-    use p2pdbg_rendezvous::operate::admin::{Reply, Request, ask};
+    use p2pdbg_rendezvous::operate::control_socket::{Reply, Request, ask};
 
     match ask(state.path(), Request::Status).await {
         Ok(Reply::Status(status)) => Some(status.report.keys),

@@ -7,7 +7,7 @@ use p2pdbg_rendezvous::{
     Report,
     operate::{
         NodesReport, Status, StoreReport,
-        admin::{Reply, Request, ask},
+        control_socket::{Reply, Request, ask},
     },
 };
 

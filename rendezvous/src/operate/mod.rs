@@ -1,9 +1,9 @@
 //! What an operator asks of a running rendezvous: how it is, and to read its keys again.
 //!
-//! [`Operator`] is the one handle behind every way to ask: the control socket ([`admin`]), SIGHUP and the HTTP port.
+//! [`Operator`] is the one handle behind every way to ask: the [`control_socket`], SIGHUP and the HTTP port.
 
 #[cfg(unix)]
-pub mod admin;
+pub mod control_socket;
 pub(crate) mod drain_deadline;
 pub(crate) mod http;
 pub(crate) mod nodes;

@@ -7,7 +7,7 @@
 
 mod absence;
 mod arrivals;
-mod control_requests;
+mod control_socket;
 mod peer_names;
 mod places;
 mod running;
@@ -34,7 +34,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::control_requests::Inquiries;
+use self::control_socket::Inquiries;
 use self::{absence::Absence, peer_names::PeerNames, places::Places, running::Running};
 use crate::{
     cli::{Given, PeersOptions, SessionOptions},

@@ -36,10 +36,10 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
 
 /// Asks every running process; one that does not answer is left out, and logged.
 pub(super) async fn snapshots() -> Result<Vec<p2pdbg_events::snapshot::ProcessSnapshot>, Failure> {
-    use crate::control::{self, Client, protocol};
+    use crate::control_socket::{self, Client, protocol};
 
     let mut asked = tokio::task::JoinSet::new();
-    for socket in control::running()? {
+    for socket in control_socket::running()? {
         asked.spawn(async move {
             let mut client = Client::connect(&socket).await?;
             client.ask(&protocol::Request::Status).await

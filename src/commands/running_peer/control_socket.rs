@@ -6,7 +6,7 @@ use p2pdbg_proto::rendezvous::Role;
 use tokio::sync::oneshot;
 
 use super::RunningPeer;
-use crate::control::{ControlSocket, Inquiry};
+use crate::control_socket::{ControlSocket, Inquiry};
 use p2pdbg_events::snapshot::{ProcessSnapshot, ProcessState, SessionCommand};
 use p2pdbg_session::SessionInput;
 

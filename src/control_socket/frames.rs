@@ -1,4 +1,4 @@
-//! The frames in which the bytes of a stream go over the control channel, in both directions: each side must know how
+//! The frames in which the bytes of a stream go over the control socket, in both directions: each side must know how
 //! the other's direction ended, which neither a Unix socket (there is no RST on it) nor a named pipe (none of its
 //! directions ends alone) tells.
 

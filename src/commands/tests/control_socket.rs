@@ -13,7 +13,7 @@ use tokio::{io::AsyncWriteExt, net::TcpListener};
 use super::world::{Debuggee, Peer, Rendezvous, dial, in_time, name_of, state};
 use crate::{
     cli::args::{Cli, CliCommand},
-    control::{
+    control_socket::{
         Client, Frame,
         protocol::{Reply, Request},
         read_frame, running, write_data, write_frame,

@@ -1,4 +1,4 @@
-//! The end of a control channel that answers.
+//! The end of a control socket that answers.
 
 use std::{io, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     bridge,
-    channel::{self, Listener},
+    local_socket::{self, Listener},
     protocol::{self, MAX_REQUEST, Reply, Request},
     reply, run_directory,
 };
@@ -54,7 +54,7 @@ pub enum Inquiry {
     Forward(Option<String>, ForwardRequest),
 }
 
-/// A control channel that serves; dropped, it is removed.
+/// A control socket that serves; dropped, it is removed.
 #[derive(Debug)]
 pub struct ControlSocket {
     _task: AbortOnDropHandle<()>,
@@ -70,7 +70,7 @@ impl ControlSocket {
         let directory = run_directory::directory().ok_or_else(none)?;
         run_directory::open(&directory).map_err(io::Error::other)?;
         // Those of processes that were killed.
-        let _ = channel::live(&directory)?;
+        let _ = local_socket::live(&directory)?;
         let listener = Listener::open(&directory)?;
         let (ask, inquiries) = mpsc::channel(QUESTIONS);
         let task = AbortOnDropHandle::new(tokio::spawn(accept(listener, ask)));

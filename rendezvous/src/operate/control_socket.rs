@@ -113,12 +113,12 @@ pub enum AskError {
 
 /// A control socket that is served; dropped, it is removed.
 #[derive(Debug)]
-pub(crate) struct AdminSocket {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl AdminSocket {
+impl ControlSocket {
     /// Opens the socket in this directory. The caller holds the directory's lock, so a socket that is there already
     /// belongs to a process that has died.
     ///
@@ -158,7 +158,7 @@ impl AdminSocket {
     }
 }
 
-impl Drop for AdminSocket {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }

@@ -1,4 +1,4 @@
-//! What the control channel runs over: a Unix socket, or on Windows a named pipe.
+//! What the control socket runs over: a Unix socket, or on Windows a named pipe.
 //!
 //! Both are found by a file in the directory of this user's running processes
 //! ([`run_directory`](super::run_directory)), whose name says which process it is of and which nobody else may read.

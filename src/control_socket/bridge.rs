@@ -1,7 +1,7 @@
-//! A stream of `p2pdbg pipe`: between its connection to the control channel and the session's end of the stream.
+//! A stream of `p2pdbg pipe`: between its connection to the control socket and the session's end of the stream.
 //!
 //! The session is given one end of a connection within this process and treats it as it does a debugger's TCP
-//! connection. Over the control channel the bytes go in frames, both ways.
+//! connection. Over the control socket the bytes go in frames, both ways.
 
 use std::io;
 
@@ -127,7 +127,7 @@ mod tests {
         tokio::spawn(ends.serve(read, write));
         request.opened.send(Ok(())).unwrap();
         let mut program = program;
-        let mut reply = vec![0; crate::control::protocol::line(Reply::Opened).len()];
+        let mut reply = vec![0; crate::control_socket::protocol::line(Reply::Opened).len()];
         program.read_exact(&mut reply).await.unwrap();
         (program, request.local, request.ended)
     }

@@ -1,4 +1,4 @@
-//! The end of a control channel that asks.
+//! The end of a control socket that asks.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    channel::{self, Dialled},
+    local_socket::{self, Dialled},
     protocol::{self, MAX_REPLY, NotUnderstood, Reply, Request},
     run_directory,
 };
@@ -29,7 +29,7 @@ pub fn running() -> Result<Vec<PathBuf>, Failure> {
     let Some(directory) = run_directory::directory() else {
         return Ok(Vec::new());
     };
-    channel::live(&directory).map_err(|error| {
+    local_socket::live(&directory).map_err(|error| {
         let directory = directory.display();
         Failure::new(
             ErrorCode::ControlSocket,
@@ -41,7 +41,9 @@ pub fn running() -> Result<Vec<PathBuf>, Failure> {
 /// Whether a p2pdbg of this user's runs with this process id; so where it cannot be told.
 #[cfg(not(unix))]
 pub(crate) fn runs(pid: u32) -> bool {
-    running().map_or(true, |all| all.iter().any(|path| channel::is_of(path, pid)))
+    running().map_or(true, |all| {
+        all.iter().any(|path| local_socket::is_of(path, pid))
+    })
 }
 
 /// A connection to a process.
@@ -68,7 +70,7 @@ impl Client {
     /// # Errors
     /// If nobody listens there any more, or somebody else than this user.
     pub async fn connect(at: &Path) -> Result<Self, ClientError> {
-        let connecting = timeout(PATIENCE, channel::dial(at));
+        let connecting = timeout(PATIENCE, local_socket::dial(at));
         let connection = connecting.await.map_err(io::Error::from)??;
         let (read, write) = tokio::io::split(connection);
         Ok(Self {
