@@ -15,7 +15,7 @@ use crate::{
 use crate::{
     cluster_store::{KeyOrders, KeySync},
     config::{ClusterConfig, ServerConfig, StartError},
-    control::hub::Hub,
+    hub::Hub,
     operate::nodes::Nodes,
     registry::cluster::Cluster,
     ticket_codec::TicketKey,

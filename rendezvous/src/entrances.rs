@@ -20,7 +20,7 @@ use crate::{
     alternative_ports::{self, Alternatives},
     bind,
     config::{ServerConfig, StartError},
-    control::{
+    connections::{
         by_proxy::{self, WebEntrance},
         intake::Intake,
         quic::{Entrance, accept, endpoint_config, server_config},

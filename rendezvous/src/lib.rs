@@ -2,22 +2,22 @@
 //! NATs make them appear, and relays what they cannot send directly, without being able to read it.
 //!
 //! ```text
-//!                  UDP ports                                    control connections
-//!   datapath::socket ── datapath ── datapath::quic_socket ── control::quic ── control ──┐
-//!                         │ │  ├─ stun     (answers)                             │      │ events
-//!                         │ │  └─ relay    (forwards)                            │      ▼
-//!                         │ └─────────────── commands ◀──────────────────────────│─ control::hub ── registry
-//!                         │                                                      │
-//!                         └──── relay::outbox ── control::tcp_leg ───── control::tcp
-//!                                                                          TCP ports
+//!                  UDP ports                                     control connections
+//!   datapath::socket ── datapath ── datapath::quic_socket ── connections::quic ── connections ─┐
+//!                         │ │  ├─ stun     (answers)                                │          │ events
+//!                         │ │  └─ relay    (forwards)                               │          ▼
+//!                         │ └─────────────── commands ◀─────────────────────────────│──────── hub ── registry
+//!                         │                                                         │
+//!                         └──── relay::outbox ── connections::tcp_leg ─── connections::tcp
+//!                                                                             TCP ports
 //! ```
 //!
 //! The state machines (`stun`, `relay`, `relay_allowance`, `keys`, `registry`, `limits`, `registry::voucher_codec`,
-//! `control::handshake_limits`) do no I/O and take the time as an argument. The datapath owns whatever a single
+//! `connections::handshake_limits`) do no I/O and take the time as an argument. The datapath owns whatever a single
 //! datagram can touch: a worker for each core reads the main ports, finds the way of a bound leg's datagrams in a table
 //! shared for reading, and takes one lock for the rest. The hub owns whatever a peer says on its control connection.
-//! `datapath::socket` owns the UDP ports, `control::tcp` the TCP ones and `control::by_proxy` the one for a reverse
-//! proxy; what is said over HTTP at these is `web`.
+//! `datapath::socket` owns the UDP ports, `connections::tcp` the TCP ones and `connections::by_proxy` the one for a
+//! reverse proxy; what is said over HTTP at these is `web`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), p2pdbg_rendezvous::StartError> {
@@ -44,12 +44,13 @@ mod bind;
 mod cluster_node;
 mod cluster_store;
 mod config;
-mod control;
+mod connections;
 mod counters;
 mod datapath;
 mod entrances;
 mod handover;
 mod health;
+mod hub;
 mod hub_event;
 mod hub_report;
 mod in_memory;

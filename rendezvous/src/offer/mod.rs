@@ -7,8 +7,8 @@
 //!
 //! Strangers may fetch: no key is asked for. An address may do it so often a minute, few at once in all
 //! ([`download_slots`]), each has its time, and a download is an attempt that never gets through for
-//! [`Admission`](crate::control::handshake_limits::Admission): it counts for its address, and gives way to peers when
-//! there is a crowd.
+//! [`Admission`](crate::connections::handshake_limits::Admission): it counts for its address, and gives way to peers
+//! when there is a crowd.
 
 mod download_slots;
 mod http;

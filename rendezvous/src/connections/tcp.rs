@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    control::{
+    connections::{
         Ending, converse,
         handshake_limits::{Established, Handshake, Transport, Verdict},
         intake::Intake,

@@ -3,7 +3,6 @@
 
 pub(crate) mod by_proxy;
 pub(crate) mod handshake_limits;
-pub(crate) mod hub;
 pub(crate) mod intake;
 pub(crate) mod quic;
 pub(crate) mod stream_io;
@@ -20,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    control::handshake_limits::Established,
+    connections::handshake_limits::Established,
     hub_event::HubEvent,
     outgoing::{Inlet, Outgoing},
     registry::ConnId,
@@ -155,7 +154,7 @@ mod tests {
     };
 
     use crate::{
-        control::handshake_limits::{Admission, Transport, Verdict},
+        connections::handshake_limits::{Admission, Transport, Verdict},
         limits::Limits,
         outgoing::{Lane, Pushed, outgoing_queue},
     };

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::{
+    connections::{
         handshake_limits::{Transport, Verdict},
         intake::Intake,
         tcp::{KEEPALIVE, NOT_SENT, Services, hold_out, inner_handshake},

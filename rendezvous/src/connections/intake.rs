@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    control::handshake_limits::{Admission, Transport},
+    connections::handshake_limits::{Admission, Transport},
     counters::Tallies,
     hub_event::HubEvent,
     limits::Limits,

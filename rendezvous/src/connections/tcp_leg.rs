@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::{
-    control::{
+    connections::{
         handshake_limits::Established,
         intake::Intake,
         stream_io::{Patient, close_gently},
