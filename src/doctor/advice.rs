@@ -4,7 +4,7 @@ use p2pdbg_nat::Class;
 
 use super::{
     debuggers,
-    findings::{Control, Findings, Nat, Rendezvous},
+    findings::{ControlConnection, Findings, Nat, Rendezvous},
 };
 
 /// Bytes of an IP packet that a path must carry: QUIC's least UDP payload (RFC 9000 section 14.1) and the headers of
@@ -58,7 +58,7 @@ fn help(findings: &Findings) -> Vec<String> {
         );
     }
     help.extend(with_its_view(rendezvous));
-    if rendezvous.control == Control::WelcomeWithoutKey {
+    if rendezvous.control == ControlConnection::WelcomeWithoutKey {
         help.push(
             "To run p2pdbg listen here, use the whole URL, with the access key before the @; connect needs none."
                 .to_owned(),

@@ -75,7 +75,7 @@ pub struct Rendezvous {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub web: Option<Probe>,
     /// Whether it lets this host in.
-    pub control: Control,
+    pub control: ControlConnection,
     /// How many addresses of one IP protocol it answers STUN at: with two, NATs are told apart exactly.
     pub stun_addresses: usize,
     /// Where it should answer STUN over IPv4 and does not, although it does elsewhere: a port that its firewall drops.
@@ -126,7 +126,7 @@ pub struct Probe {
 /// What came of the control connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Control {
+pub enum ControlConnection {
     /// The access key is good: this host may register.
     Welcome,
     /// This host may join by code; the URL has no access key.

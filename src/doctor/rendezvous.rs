@@ -14,7 +14,7 @@ use p2pdbg_rendezvous_client::{
 use tokio::{net::TcpStream, task::JoinSet};
 
 use super::{
-    findings::{Control, Probe},
+    findings::{ControlConnection, Probe},
     stun_client::{PATIENCE, Question, Reply, StunClient},
 };
 
@@ -182,7 +182,7 @@ async fn handshake(
 #[derive(Debug)]
 pub(super) struct Welcome {
     /// What came of the attempt to be let in.
-    pub(super) control: Control,
+    pub(super) control: ControlConnection,
     /// Where STUN is answered; an unspecified address stands for the one that was reached.
     pub(super) stun: Vec<SocketAddr>,
     /// What to tell if it failed.
@@ -206,10 +206,10 @@ pub(super) async fn control(url: &RendezvousUrl, route: &TcpRoute) -> Welcome {
     let failed = |error: LinkError| {
         let failure = Failure::from(error);
         let control = match failure.code {
-            ErrorCode::RendezvousRefused => Control::Refused,
-            ErrorCode::RendezvousVersion => Control::Version,
-            ErrorCode::RendezvousIdentity => Control::Identity,
-            _ => Control::Unreachable,
+            ErrorCode::RendezvousRefused => ControlConnection::Refused,
+            ErrorCode::RendezvousVersion => ControlConnection::Version,
+            ErrorCode::RendezvousIdentity => ControlConnection::Identity,
+            _ => ControlConnection::Unreachable,
         };
         Welcome {
             control,
@@ -223,8 +223,8 @@ pub(super) async fn control(url: &RendezvousUrl, route: &TcpRoute) -> Welcome {
     let welcome = match tokio::time::timeout(CONTROL, link.event()).await {
         Ok(Some(LinkEvent::Up { stun, .. })) => Welcome {
             control: match with_key {
-                true => Control::Welcome,
-                false => Control::WelcomeWithoutKey,
+                true => ControlConnection::Welcome,
+                false => ControlConnection::WelcomeWithoutKey,
             },
             stun,
             failure: None,

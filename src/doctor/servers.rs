@@ -13,7 +13,7 @@ use p2pdbg_punch::survey::Seen;
 use p2pdbg_rendezvous_client::TcpRoute;
 
 use super::{
-    findings::{Control, DirectTcp, Nat, OneHost, PathMtu, Probe, Rendezvous},
+    findings::{ControlConnection, DirectTcp, Nat, OneHost, PathMtu, Probe, Rendezvous},
     mtu, nat,
     progress::Progress,
     rendezvous::{self, OverTcp, Welcome},
@@ -189,7 +189,7 @@ impl Answers {
                 why: None,
             }),
             web,
-            control: (self.welcome.as_ref()).map_or(Control::Unreachable, |w| w.control),
+            control: (self.welcome.as_ref()).map_or(ControlConnection::Unreachable, |w| w.control),
             stun_addresses: addresses_of(&own),
             silent: silent(&self.views, &own),
             poor_view: poor_view.and_then(|seen| seen.mapped).map(|seen| seen.ip()),

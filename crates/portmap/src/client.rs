@@ -33,8 +33,8 @@ pub(super) async fn greet(
             Ok((Client::NatPmp { gateway }, Some(external)))
         }
         Protocol::Upnp => {
-            let (control, external) = upnp::discover(gateway).await?;
-            Ok((Client::Upnp { control, tried: 0 }, external))
+            let (service, external) = upnp::discover(gateway).await?;
+            Ok((Client::Upnp { service, tried: 0 }, external))
         }
     }
 }
@@ -50,7 +50,7 @@ pub(super) enum Client {
         gateway: Gateway,
     },
     Upnp {
-        control: upnp::Control,
+        service: upnp::MappingService,
         /// The external port that may be ours.
         tried: u16,
     },
@@ -91,9 +91,9 @@ impl Client {
                     lifetime,
                 }
             }
-            Self::Upnp { control, tried } => {
+            Self::Upnp { service, tried } => {
                 let wanted = suggested.map_or(port.number(), |s| s.port());
-                control.map(port, wanted, LIFETIME, tried).await?
+                service.map(port, wanted, LIFETIME, tried).await?
             }
         };
         check(mapping)
@@ -115,7 +115,7 @@ impl Client {
                 ask(gateway.local, server, &question, read).await?;
             }
             Self::Upnp { tried: 0, .. } => {}
-            Self::Upnp { control, tried } => control.unmap(*tried, port).await?,
+            Self::Upnp { service, tried } => service.unmap(*tried, port).await?,
         }
         Ok(())
     }

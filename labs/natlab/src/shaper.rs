@@ -56,14 +56,14 @@ pub struct Counters {
 /// A running pair of lanes.
 #[derive(Debug)]
 pub(crate) struct Shaper {
-    pub(crate) up: Arc<Control>,
-    pub(crate) down: Arc<Control>,
+    pub(crate) up: Arc<LaneState>,
+    pub(crate) down: Arc<LaneState>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a lane's thread and the test share.
 #[derive(Debug)]
-pub(crate) struct Control {
+pub(crate) struct LaneState {
     impairments: Mutex<Impairments>,
     cut: AtomicBool,
     stop: AtomicBool,
@@ -71,7 +71,7 @@ pub(crate) struct Control {
     counters: [AtomicU64; 8],
 }
 
-/// What is counted: the indices of [`Control::counters`].
+/// What is counted: the indices of [`LaneState::counters`].
 #[derive(Clone, Copy)]
 enum Count {
     Received,
@@ -94,15 +94,15 @@ impl Shaper {
     ) -> Result<Self, Error> {
         let near = Arc::new(open(node, near)?);
         let far = Arc::new(open(router, far)?);
-        let up = Arc::new(Control::new(impairments)?);
-        let down = Arc::new(Control::new(impairments)?);
+        let up = Arc::new(LaneState::new(impairments)?);
+        let down = Arc::new(LaneState::new(impairments)?);
         let mut threads = Vec::new();
-        for (control, from, to) in [(&up, &near, &far), (&down, &far, &near)] {
+        for (state, from, to) in [(&up, &near, &far), (&down, &far, &near)] {
             let (number, seed) = node.lab().next_lane();
             let runner = Runner {
                 cpu: nth_cpu(number as usize),
                 lane: Lane::new(seed),
-                control: control.clone(),
+                state: state.clone(),
                 from: from.clone(),
                 to: to.clone(),
             };
@@ -121,9 +121,9 @@ impl Shaper {
 
     /// Ends the threads; the devices vanish.
     pub(crate) fn stop(&self) {
-        for control in [&self.up, &self.down] {
-            control.stop.store(true, Relaxed);
-            control.wake();
+        for state in [&self.up, &self.down] {
+            state.stop.store(true, Relaxed);
+            state.wake();
         }
         let mut threads = lock(&self.threads);
         for thread in threads.drain(..) {
@@ -138,7 +138,7 @@ impl Drop for Shaper {
     }
 }
 
-impl Control {
+impl LaneState {
     fn new(impairments: Impairments) -> Result<Self, Error> {
         let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
         let wake = eventfd(0, flags)
@@ -196,7 +196,7 @@ struct Runner {
     /// moved would let them overtake each other. Where staying is refused, they may.
     cpu: Option<usize>,
     lane: Lane,
-    control: Arc<Control>,
+    state: Arc<LaneState>,
     from: Arc<SyncDevice>,
     to: Arc<SyncDevice>,
 }
@@ -211,10 +211,10 @@ impl Runner {
         // The kernel may otherwise wake the thread 50 µs late, at each link of a path.
         let _ = set_current_timer_slack(NonZeroU64::new(1_000));
         let mut frame = vec![0; FRAME];
-        while !self.control.stop.load(Relaxed) {
-            if self.control.cut.load(Relaxed) {
+        while !self.state.stop.load(Relaxed) {
+            if self.state.cut.load(Relaxed) {
                 let lost = self.lane.clear();
-                self.control.count(Count::Cut, lost);
+                self.state.count(Count::Cut, lost);
             }
             while let Some(due) = self.lane.pop_due(Instant::now()) {
                 self.send(&due);
@@ -237,14 +237,14 @@ impl Runner {
         });
         let mut fds = [
             PollFd::new(&*self.from, PollFlags::IN),
-            PollFd::new(&self.control.wake, PollFlags::IN),
+            PollFd::new(&self.state.wake, PollFlags::IN),
         ];
         if poll(&mut fds, timeout.as_ref()).is_err() {
             return true;
         }
         let [device, wake] = fds.map(|fd| fd.revents());
         if wake.contains(PollFlags::IN) {
-            let _ = rustix::io::read(&self.control.wake, &mut [0; 8]);
+            let _ = rustix::io::read(&self.state.wake, &mut [0; 8]);
         }
         !device.contains(PollFlags::ERR) || device.contains(PollFlags::IN)
     }
@@ -255,21 +255,21 @@ impl Runner {
             let Ok(length) = self.from.recv(buffer) else {
                 return;
             };
-            self.control.count(Count::Received, 1);
-            if self.control.cut.load(Relaxed) {
-                self.control.count(Count::Cut, 1);
+            self.state.count(Count::Received, 1);
+            if self.state.cut.load(Relaxed) {
+                self.state.count(Count::Cut, 1);
                 continue;
             }
             let frame = &mut buffer[..length];
             // Asked for each frame: one that was sent after a change must meet the change.
-            let how = self.control.impairments();
+            let how = self.state.impairments();
             match self.lane.admit(Instant::now(), frame, &how) {
                 Fate::Now => self.send(frame),
-                Fate::Queued { twice } => self.control.count(Count::Duplicated, twice.into()),
-                Fate::Lost => self.control.count(Count::Lost, 1),
-                Fate::Overflowed => self.control.count(Count::Overflowed, 1),
+                Fate::Queued { twice } => self.state.count(Count::Duplicated, twice.into()),
+                Fate::Lost => self.state.count(Count::Lost, 1),
+                Fate::Overflowed => self.state.count(Count::Overflowed, 1),
                 Fate::TooBig(reply) => {
-                    self.control.count(Count::TooBig, 1);
+                    self.state.count(Count::TooBig, 1);
                     if let Some(reply) = reply {
                         let _ = self.from.send(&reply);
                     }
@@ -281,8 +281,8 @@ impl Runner {
     /// Hands a frame over. An interface that is down refuses it, as a real one would.
     fn send(&self, frame: &[u8]) {
         if self.to.send(frame).is_ok() {
-            self.control.count(Count::Forwarded, 1);
-            self.control.count(Count::ForwardedBytes, frame.len());
+            self.state.count(Count::Forwarded, 1);
+            self.state.count(Count::ForwardedBytes, frame.len());
         }
     }
 }

@@ -354,7 +354,9 @@ mod tests {
     use super::{layout::WIDTH, *};
     use crate::doctor::{
         debuggers,
-        findings::{Control, DirectTcp, Forecast, Gateway, GatewayProtocol, PathMtu, Proxy},
+        findings::{
+            ControlConnection, DirectTcp, Forecast, Gateway, GatewayProtocol, PathMtu, Proxy,
+        },
         outlook,
     };
 
@@ -392,7 +394,7 @@ mod tests {
                 udp: answers.clone(),
                 tcp: answers,
                 web: None,
-                control: Control::Welcome,
+                control: ControlConnection::Welcome,
                 stun_addresses: 2,
                 silent: Vec::new(),
                 poor_view: None,

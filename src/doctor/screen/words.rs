@@ -4,7 +4,7 @@ use p2pdbg_nat::{Filtering, Mapping, Ports};
 
 use super::{
     super::{
-        findings::{Control, DirectTcp, Nat, Proxy, Rendezvous},
+        findings::{ControlConnection, DirectTcp, Nat, Proxy, Rendezvous},
         outlook::Outlook,
     },
     layout::Tone,
@@ -12,18 +12,18 @@ use super::{
 
 pub(super) fn access(rendezvous: &Rendezvous) -> (Tone, &'static str) {
     match rendezvous.control {
-        Control::Welcome => (Tone::Good, "welcome, with the access key"),
-        Control::WelcomeWithoutKey => (
+        ControlConnection::Welcome => (Tone::Good, "welcome, with the access key"),
+        ControlConnection::WelcomeWithoutKey => (
             Tone::Good,
             "welcome, to join by code (no access key is given)",
         ),
-        Control::Refused => (Tone::Bad, "refused"),
-        Control::Version => (Tone::Bad, "what answers is no rendezvous of this version"),
-        Control::Identity => (
+        ControlConnection::Refused => (Tone::Bad, "refused"),
+        ControlConnection::Version => (Tone::Bad, "what answers is no rendezvous of this version"),
+        ControlConnection::Identity => (
             Tone::Bad,
             "its certificate is not the one that was expected",
         ),
-        Control::Unreachable => (Tone::Bad, "not reached"),
+        ControlConnection::Unreachable => (Tone::Bad, "not reached"),
     }
 }
 

@@ -51,7 +51,7 @@ const PERMANENT_ONLY: u32 = 725;
 
 /// Where and how to ask for mappings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Control {
+pub(super) struct MappingService {
     server: SocketAddrV4,
     path: String,
     service: &'static str,
@@ -61,7 +61,7 @@ pub(super) struct Control {
 }
 
 /// A service that maps ports, and the external address that it has told.
-type Found = (Control, Option<Ipv4Addr>);
+type Found = (MappingService, Option<Ipv4Addr>);
 
 /// Looks for a gateway that maps ports, and has a public address if any that is found has one: a router may list a
 /// connection that is not in use before the one that is.
@@ -114,17 +114,17 @@ impl Looking {
             return self.add(Err(fault));
         }
         for (service, path) in services {
-            let control = Control {
+            let service = MappingService {
                 server: location.server,
                 path,
                 service,
                 local: self.local,
                 for_ever_alone: false,
             };
-            let Some(external) = self.in_time(control.external_address()).await else {
+            let Some(external) = self.in_time(service.external_address()).await else {
                 return;
             };
-            self.add(external.map(|external| (control, external)));
+            self.add(external.map(|external| (service, external)));
             if worth(&self.best) == Worth::Public {
                 return;
             }
@@ -198,7 +198,7 @@ pub(super) fn read_document(bytes: &[u8]) {
     }
 }
 
-impl Control {
+impl MappingService {
     /// The external address; none while the gateway has none.
     pub(super) async fn external_address(&self) -> Result<Option<Ipv4Addr>, Fault> {
         let response = self.call("GetExternalIPAddress", &[]).await?;

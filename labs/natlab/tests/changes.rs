@@ -9,7 +9,7 @@ use common::Udp;
 use p2pdbg_natlab::{Error, Flow, Lab, NatKind, TwoNats};
 
 fn two_nats(kind: NatKind) -> Result<Option<TwoNats>, Error> {
-    Lab::new_or_skip("control")
+    Lab::new_or_skip("changes")
         .map(|lab| TwoNats::new(lab, kind, kind, Duration::ZERO))
         .transpose()
 }
