@@ -10,6 +10,7 @@
 
 mod advice;
 pub mod debuggers;
+mod direct_tcp;
 pub mod findings;
 mod lifetime;
 mod local;
@@ -22,7 +23,6 @@ mod rendezvous_hosts;
 pub mod screen;
 mod servers;
 mod stun_client;
-mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -13,13 +13,13 @@ use p2pdbg_punch::survey::Seen;
 use p2pdbg_rendezvous_client::TcpRoute;
 
 use super::{
+    direct_tcp,
     findings::{ControlConnection, DirectTcp, Nat, OneHost, PathMtu, Probe, Rendezvous},
     mtu, nat,
     progress::Progress,
     rendezvous::{self, OverTcp, Welcome},
     rendezvous_hosts::{self, Chosen},
     stun_client::{self, Reply},
-    tcp,
 };
 
 /// Who was asked by STUN over one IP protocol, and what it answered; none if there is nobody to ask.
@@ -88,7 +88,7 @@ impl Target {
 
     /// How it sees a TCP port of this host.
     pub(super) async fn direct_tcp(&self) -> Option<DirectTcp> {
-        tcp::measure(&self.addresses).await
+        direct_tcp::measure(&self.addresses).await
     }
 
     async fn welcome(&self) -> Option<Welcome> {

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{root, width::rust_below};
 
 /// The words, and the file whose type has each; none if no type has it.
-const WORDS: [(&str, Option<&str>); 9] = [
+const WORDS: [(&str, Option<&str>); 11] = [
     ("Carrier", None),
+    ("Control", None),
     ("Driver", None),
     ("Event", Some("crates/events/src/event.rs")),
     ("Opener", Some("crates/pairing/src/seal.rs")),
@@ -15,6 +16,7 @@ const WORDS: [(&str, Option<&str>); 9] = [
     ("StreamEvent", Some("crates/session/src/stream/io.rs")),
     ("StreamId", Some("crates/ledger/src/ids.rs")),
     ("StreamInput", Some("crates/session/src/stream/io.rs")),
+    ("Tcp", None),
 ];
 
 /// The name of the type, trait or alias that a line begins to define.

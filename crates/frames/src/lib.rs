@@ -2,7 +2,7 @@
 //! tunnel, conversations about sources and processes. A frame costs memory for the bytes that have come, not for those
 //! that it announces. How a frame looks is [`p2pdbg_proto::frame`]'s affair.
 
-mod tcp;
+mod tcp_options;
 
 use std::io;
 
@@ -10,7 +10,7 @@ use p2pdbg_proto::frame::{self, MAX_BODY, Malformed};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub use tcp::{forget_unsent, set_up_tcp};
+pub use tcp_options::{forget_unsent, set_up_tcp};
 
 /// Why no frame was read.
 #[derive(Debug, thiserror::Error)]

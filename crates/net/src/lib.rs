@@ -14,7 +14,7 @@ pub mod nat64;
 mod netlink;
 pub mod route;
 pub mod same_host;
+pub mod stun_over_tcp;
 pub mod stun_servers;
 pub mod tcp_detour;
 pub mod tcp_port;
-pub mod tcp_stun;

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Introduction, PathCommand, PathContext, PathEvent, PathSocket,
-    direct_tcp::{DirectTcp, TcpEvent},
+    direct_tcp::{DirectTcp, DirectTcpEvent},
     near_leg::NearLeg,
     relay_driver::RelayDriver,
     search_lock::Permit,
@@ -464,13 +464,13 @@ impl PathDriver {
         self.tell_engine(Input::SearchAllowed(allowed));
     }
 
-    fn on_tcp_event(&mut self, event: TcpEvent) {
+    fn on_tcp_event(&mut self, event: DirectTcpEvent) {
         match event {
-            TcpEvent::Ports(ports) => {
+            DirectTcpEvent::Ports(ports) => {
                 let ports = self.tcp.on_ports(ports);
                 self.tell_engine(Input::TcpPorts(&ports));
             }
-            TcpEvent::Proven(proven) => match self.tcp.connect(proven, &self.others) {
+            DirectTcpEvent::Proven(proven) => match self.tcp.connect(proven, &self.others) {
                 Ok(connected) => {
                     let socket = connected.socket.id;
                     self.sockets.insert(connected.socket);
@@ -483,7 +483,7 @@ impl PathDriver {
                 }
                 Err(error) => tracing::debug!(%error, "no QUIC on a connection"),
             },
-            TcpEvent::Ended(socket) => self.tell_engine(Input::TcpClosed { socket }),
+            DirectTcpEvent::Ended(socket) => self.tell_engine(Input::TcpClosed { socket }),
         }
     }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     candidate::Candidate,
+    direct_tcp::TcpOffer,
     search::{Hints, SearchPlan},
-    tcp::TcpOffer,
 };
 
 /// The version of the format, its first byte.

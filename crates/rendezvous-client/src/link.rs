@@ -29,7 +29,7 @@ use super::{
     link_history::{LinkHistory, pause},
     names::REACHED_AFTER,
     reconnection::Reconnection,
-    tcp_fallback::{ByTcp, Reached, TcpFallback},
+    tcp_fallback::{Reached, TcpBesideQuic, TcpFallback},
 };
 
 /// A nudge that came so long before the connection was lost meant its loss.
@@ -389,7 +389,7 @@ impl LinkDriver {
             patience: self.policy.patience(true),
             ends_with_patience: true,
         };
-        TcpFallback::Tcp(Box::new(ByTcp::new(at.clone(), by_tcp)))
+        TcpFallback::Tcp(Box::new(TcpBesideQuic::new(at.clone(), by_tcp)))
     }
 
     async fn connect(

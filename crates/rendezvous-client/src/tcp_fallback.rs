@@ -21,13 +21,13 @@ pub(super) enum TcpFallback {
     /// Other hosts, all of which are dialled when this one is lost.
     Hosts,
     /// The same host over TCP.
-    Tcp(Box<ByTcp>),
+    Tcp(Box<TcpBesideQuic>),
     /// Nothing: TCP carries it already, or there is nothing else.
     Nothing,
 }
 
 /// TCP beside QUIC.
-pub(super) struct ByTcp {
+pub(super) struct TcpBesideQuic {
     host: HostAt,
     dialling: Dialling,
     attempt: Option<Attempt>,
@@ -35,7 +35,7 @@ pub(super) struct ByTcp {
     reached: Option<Reached>,
 }
 
-impl ByTcp {
+impl TcpBesideQuic {
     /// This host is dialled in this way, which is over TCP alone.
     pub(super) fn new(host: HostAt, dialling: Dialling) -> Self {
         Self {

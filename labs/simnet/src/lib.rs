@@ -20,6 +20,7 @@
 //! it carries in a second, the relay's data path, fragmentation and ICMP.
 
 mod config;
+mod direct_tcp;
 mod flows;
 mod nat;
 mod peer;
@@ -28,7 +29,6 @@ mod scenario;
 mod segment;
 mod server;
 mod simulation;
-mod tcp;
 mod topology;
 mod world;
 

@@ -11,8 +11,8 @@ use p2pdbg_punch::{
 };
 
 use crate::{
+    direct_tcp::{DirectTcp, TcpNews},
     segment::Transport,
-    tcp::{Tcp, TcpNews},
     world::{Delivery, HostId, NatId, World},
 };
 
@@ -32,7 +32,7 @@ pub struct Peer {
     most_sockets: usize,
     knows_peer: Option<Duration>,
     inbox: Vec<(SocketId, SocketAddr, Vec<u8>)>,
-    tcp: Tcp,
+    tcp: DirectTcp,
     /// The box that maps ports for it, if one does.
     gateway: Option<NatId>,
 }
@@ -45,7 +45,7 @@ impl Peer {
         let seed = world.random().seed();
         let servers = config.stun_servers.iter().copied();
         let key = config.key.clone();
-        let tcp = Tcp::new(host, key.clone(), config.role, servers);
+        let tcp = DirectTcp::new(host, key.clone(), config.role, servers);
         let mut engine = Engine::new(config, seed, epoch + world.now());
         engine.authenticated(&key);
         let mut peer = Self {

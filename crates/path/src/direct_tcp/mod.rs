@@ -45,7 +45,7 @@ const KEPT: Duration = Duration::from_secs(30);
 
 /// What the tasks of ports, dials and connections tell the owner of the paths.
 #[derive(Debug)]
-pub(super) enum TcpEvent {
+pub(super) enum DirectTcpEvent {
     /// What was learnt of the ports.
     Ports(TcpPorts),
     /// A connection leads to the peer.
@@ -82,8 +82,8 @@ pub(super) struct DirectTcp {
     asked: bool,
     /// Since when nobody needs the ports.
     unneeded: Option<Instant>,
-    report: mpsc::Sender<TcpEvent>,
-    events: mpsc::Receiver<TcpEvent>,
+    report: mpsc::Sender<DirectTcpEvent>,
+    events: mpsc::Receiver<DirectTcpEvent>,
 }
 
 struct Connection {
@@ -205,7 +205,7 @@ impl DirectTcp {
             self.dialling.spawn(async move {
                 match dial(port, to, patience, &key, role).await {
                     Ok(proven) => {
-                        let _ = report.send(TcpEvent::Proven(proven)).await;
+                        let _ = report.send(DirectTcpEvent::Proven(proven)).await;
                     }
                     Err(error) => tracing::debug!(%to, %error, "no connection to the peer"),
                 }
@@ -240,7 +240,7 @@ impl DirectTcp {
     }
 
     /// The next event; cancel-safe.
-    pub(super) async fn event(&mut self) -> TcpEvent {
+    pub(super) async fn event(&mut self) -> DirectTcpEvent {
         match self.events.recv().await {
             Some(event) => event,
             // Cannot be: one end of the channel is here.
@@ -300,7 +300,7 @@ impl DirectTcp {
         let task = tokio::spawn(async move {
             let why = carry(proven, ends).await;
             tracing::debug!(?why, "a connection to the peer has ended");
-            let _ = report.send(TcpEvent::Ended(id)).await;
+            let _ = report.send(DirectTcpEvent::Ended(id)).await;
         });
         let connection = Connection {
             checks,

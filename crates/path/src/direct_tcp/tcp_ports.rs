@@ -7,8 +7,8 @@ use std::{
 };
 
 use p2pdbg_net::{
+    stun_over_tcp::{self, Asked},
     tcp_port::{TcpPort, set_up},
-    tcp_stun::{self, Asked},
 };
 use p2pdbg_punch::{PunchKey, Role, TcpPorts};
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    TcpEvent,
+    DirectTcpEvent,
     connection::{Greeted, Proven, greet},
     newcomers::{Newcomers, Verdict},
 };
@@ -55,7 +55,7 @@ pub(super) async fn accept(
     key: PunchKey,
     role: Role,
     expected: watch::Receiver<Vec<IpAddr>>,
-    events: mpsc::Sender<TcpEvent>,
+    events: mpsc::Sender<DirectTcpEvent>,
 ) {
     let mut door = Door::default();
     loop {
@@ -69,7 +69,7 @@ pub(super) async fn accept(
             },
             Some(ended) = door.proving.join_next() => {
                 if let Some(proven) = door.on_step(ended) {
-                    let _ = events.send(TcpEvent::Proven(proven)).await;
+                    let _ = events.send(DirectTcpEvent::Proven(proven)).await;
                 }
             }
         }
@@ -159,13 +159,13 @@ pub(super) async fn ask(
     ports: Vec<TcpPort>,
     servers: Vec<SocketAddr>,
     mut known: TcpPorts,
-    events: mpsc::Sender<TcpEvent>,
+    events: mpsc::Sender<DirectTcpEvent>,
 ) {
     let mut asking = JoinSet::new();
     for server in servers {
         let port = ports.iter().find(|port| port.is_of_family_of(server.ip()));
         if let Some(port) = port.copied() {
-            asking.spawn(async move { timeout(ANSWER, tcp_stun::ask(port, server)).await });
+            asking.spawn(async move { timeout(ANSWER, stun_over_tcp::ask(port, server)).await });
         }
     }
     let mut answers: Vec<Asked> = Vec::new();
@@ -188,7 +188,7 @@ pub(super) async fn ask(
     drop(asking);
     known.server_rtt = answers.iter().map(|answer| answer.rtt).min();
     known.seen = seen(answers.iter().map(|answer| answer.mapped));
-    if events.send(TcpEvent::Ports(known)).await.is_err() {
+    if events.send(DirectTcpEvent::Ports(known)).await.is_err() {
         return;
     }
     let until = Instant::now() + KEPT;

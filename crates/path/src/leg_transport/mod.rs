@@ -90,7 +90,7 @@ pub(super) struct Relay {
     /// The binding over UDP, which is kept up while TCP carries the leg.
     leg: Leg,
     udp: bool,
-    tcp: Tcp,
+    tcp: TcpState,
     /// When the last attempt over TCP began, and whether one has ever carried the leg.
     tried_at: Option<Instant>,
     was_by_stream: bool,
@@ -107,7 +107,7 @@ pub(super) struct Relay {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tcp {
+enum TcpState {
     /// Only UDP may carry the leg.
     Never,
     /// Not needed: UDP carries the leg.
@@ -191,9 +191,9 @@ impl Relay {
         now: Instant,
     ) -> Self {
         let tcp = match transports {
-            LegTransports::UdpFirst => Tcp::At(now + TCP_AFTER),
-            LegTransports::UdpAlone => Tcp::Never,
-            LegTransports::Both | LegTransports::TcpAlone => Tcp::At(now),
+            LegTransports::UdpFirst => TcpState::At(now + TCP_AFTER),
+            LegTransports::UdpAlone => TcpState::Never,
+            LegTransports::Both | LegTransports::TcpAlone => TcpState::At(now),
         };
         Self {
             address,
@@ -236,8 +236,8 @@ impl Relay {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let bind = self.leg.poll_timeout().filter(|_| self.udp);
         let tcp = match self.tcp {
-            Tcp::At(at) | Tcp::Until(at) => Some(at),
-            Tcp::Never | Tcp::Idle | Tcp::Connecting | Tcp::Up => None,
+            TcpState::At(at) | TcpState::Until(at) => Some(at),
+            TcpState::Never | TcpState::Idle | TcpState::Connecting | TcpState::Up => None,
         };
         let dial = match self.progress {
             Progress::Bound { dial_at } => Some(dial_at),
@@ -262,12 +262,12 @@ impl Relay {
             self.actions.push_back(RelayAction::Near);
         }
         match self.tcp {
-            Tcp::At(at) if at <= now => {
-                self.tcp = Tcp::Connecting;
+            TcpState::At(at) if at <= now => {
+                self.tcp = TcpState::Connecting;
                 self.tried_at = Some(now);
                 self.actions.push_back(RelayAction::Connect);
             }
-            Tcp::Until(at) if at <= now => self.hang_up(now),
+            TcpState::Until(at) if at <= now => self.hang_up(now),
             _ => {}
         }
     }
@@ -289,7 +289,7 @@ impl Relay {
     /// Takes a frame that came from the relay's address over UDP.
     pub(super) fn handle_frame(&mut self, now: Instant, frame: &RelayFrame) {
         let is_challenge = matches!(frame, RelayFrame::Challenge { .. });
-        let by_tcp = matches!(self.tcp, Tcp::Connecting | Tcp::Up);
+        let by_tcp = matches!(self.tcp, TcpState::Connecting | TcpState::Up);
         if is_challenge && by_tcp && self.avoids_udp(now) {
             // An answer would bind the leg to UDP.
             return;
@@ -313,23 +313,23 @@ impl Relay {
 
     fn on_bound_over_udp(&mut self, now: Instant) {
         match self.tcp {
-            Tcp::Up => {
-                self.tcp = Tcp::Until(now + LINGER);
+            TcpState::Up => {
+                self.tcp = TcpState::Until(now + LINGER);
                 self.actions.push_back(RelayAction::LeaveTcp);
             }
             // The relay may have heard of it all the same, so that the leg has to be bound once more.
-            Tcp::Connecting => self.hang_up(now),
+            TcpState::Connecting => self.hang_up(now),
             // UDP serves until TCP does.
-            Tcp::At(_) if self.avoids_udp(now) => {}
-            Tcp::At(_) => self.tcp = Tcp::Idle,
-            Tcp::Never | Tcp::Idle | Tcp::Until(_) => {}
+            TcpState::At(_) if self.avoids_udp(now) => {}
+            TcpState::At(_) => self.tcp = TcpState::Idle,
+            TcpState::Never | TcpState::Idle | TcpState::Until(_) => {}
         }
         self.set_transport(LegTransport::Udp, now);
     }
 
     /// Ends the connection, and binds once more over UDP in case that unbound the leg.
     fn hang_up(&mut self, now: Instant) {
-        self.tcp = Tcp::Idle;
+        self.tcp = TcpState::Idle;
         self.actions.push_back(RelayAction::HangUp);
         self.bind(now);
     }
@@ -337,8 +337,8 @@ impl Relay {
     /// Binds over UDP again, and over TCP if that takes too long.
     fn bind(&mut self, now: Instant) {
         self.leg.rebind(now);
-        if self.tcp == Tcp::Idle {
-            self.tcp = Tcp::At(now + TCP_AFTER);
+        if self.tcp == TcpState::Idle {
+            self.tcp = TcpState::At(now + TCP_AFTER);
         }
     }
 
@@ -362,7 +362,7 @@ impl Relay {
             }
             self.trial.begin();
         }
-        self.tcp = Tcp::Up;
+        self.tcp = TcpState::Up;
         self.was_by_stream = true;
         self.set_transport(transport, now);
     }
@@ -377,26 +377,26 @@ impl Relay {
 
     /// There is no connection over TCP, or no more.
     pub(super) fn on_stream_ended(&mut self, now: Instant) {
-        let was = std::mem::replace(&mut self.tcp, Tcp::Idle);
+        let was = std::mem::replace(&mut self.tcp, TcpState::Idle);
         if self.is_by_stream() {
             self.transport = None;
             self.progress = Progress::Binding { peer_bound: true };
             self.actions.push_back(RelayAction::LeaveTcp);
             self.leg.rebind(now);
         }
-        if was == Tcp::Up && now.saturating_duration_since(self.since) >= LASTED {
+        if was == TcpState::Up && now.saturating_duration_since(self.since) >= LASTED {
             // Failures before it say nothing of the next attempts.
             self.pause = FIRST_PAUSE;
-            self.tcp = Tcp::At(now);
-        } else if self.transport.is_none() || was == Tcp::Connecting {
-            self.tcp = Tcp::At(now + self.pause);
+            self.tcp = TcpState::At(now);
+        } else if self.transport.is_none() || was == TcpState::Connecting {
+            self.tcp = TcpState::At(now + self.pause);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// No other connection could be had, and the one that carries the leg is still there: whether it lives is asked.
     pub(super) fn on_stream_kept(&mut self, now: Instant) {
-        self.tcp = Tcp::Up;
+        self.tcp = TcpState::Up;
         self.actions.push_back(RelayAction::Check);
         self.progress = Progress::Bound { dial_at: now };
     }
@@ -407,13 +407,13 @@ impl Relay {
             return;
         }
         self.avoided_until = Some(now + time);
-        if !time.is_zero() && matches!(self.tcp, Tcp::Idle | Tcp::Until(_)) {
+        if !time.is_zero() && matches!(self.tcp, TcpState::Idle | TcpState::Until(_)) {
             let next = self.tried_at.map_or(now, |tried| tried + ATTEMPTS);
             let settled = match self.was_by_stream {
                 true => self.since + LASTED,
                 false => now,
             };
-            self.tcp = Tcp::At(now.max(next).max(settled));
+            self.tcp = TcpState::At(now.max(next).max(settled));
         }
     }
 
@@ -437,14 +437,14 @@ impl Relay {
         self.leg.rebind(now);
         self.progress = Progress::Binding { peer_bound };
         match self.tcp {
-            Tcp::Up => {
+            TcpState::Up => {
                 self.actions.push_back(RelayAction::Check);
                 if self.is_by_stream() {
                     self.progress = Progress::Bound { dial_at: now };
                 }
             }
-            Tcp::Idle => self.tcp = Tcp::At(now + TCP_AFTER),
-            Tcp::Never | Tcp::At(_) | Tcp::Connecting | Tcp::Until(_) => {}
+            TcpState::Idle => self.tcp = TcpState::At(now + TCP_AFTER),
+            TcpState::Never | TcpState::At(_) | TcpState::Connecting | TcpState::Until(_) => {}
         }
     }
 
@@ -453,14 +453,14 @@ impl Relay {
         self.pause = FIRST_PAUSE;
         self.trial = Trial::new();
         match &mut self.tcp {
-            Tcp::At(at) => *at = (*at).min(now + TCP_AFTER),
+            TcpState::At(at) => *at = (*at).min(now + TCP_AFTER),
             // TCP does not move to another address. The old connection serves until the new one does, if it does.
             // An attempt from an address that is gone would take seconds to find that out.
-            Tcp::Up | Tcp::Connecting => {
-                self.tcp = Tcp::Connecting;
+            TcpState::Up | TcpState::Connecting => {
+                self.tcp = TcpState::Connecting;
                 self.actions.push_back(RelayAction::Connect);
             }
-            Tcp::Never | Tcp::Idle | Tcp::Until(_) => {}
+            TcpState::Never | TcpState::Idle | TcpState::Until(_) => {}
         }
         self.rebind(now);
     }

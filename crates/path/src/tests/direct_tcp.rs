@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    direct_tcp::{Connected, DirectTcp, TcpEvent},
+    direct_tcp::{Connected, DirectTcp, DirectTcpEvent},
     *,
 };
 
@@ -51,28 +51,28 @@ impl End {
             others,
             heard,
         };
-        let TcpEvent::Ports(ports) = end.event().await else {
+        let DirectTcpEvent::Ports(ports) = end.event().await else {
             panic!("nobody has connected yet");
         };
         assert_eq!(end.tcp.on_ports(ports).v4, Some(port));
         end
     }
 
-    async fn event(&mut self) -> TcpEvent {
+    async fn event(&mut self) -> DirectTcpEvent {
         let event = tokio::time::timeout(PATIENCE, self.tcp.event()).await;
         event.expect("an event")
     }
 
     /// The connection that has proved to lead to the peer, as a socket.
     async fn connected(&mut self) -> Connected {
-        let TcpEvent::Proven(proven) = self.event().await else {
+        let DirectTcpEvent::Proven(proven) = self.event().await else {
             panic!("a connection is due");
         };
         self.tcp.connect(proven, &self.others).unwrap()
     }
 
     async fn ended(&mut self) -> SocketId {
-        let TcpEvent::Ended(socket) = self.event().await else {
+        let DirectTcpEvent::Ended(socket) = self.event().await else {
             panic!("an end is due");
         };
         socket

@@ -3,13 +3,12 @@
 //! Each part of the state stands with its owner in a module below; what concerns several parts is a method of
 //! [`Engine`] in the module that decides it. [`host`] is what the driver tells of this host, [`nat_view`] what servers
 //! show of its NAT, [`peer`] what the peer's engine says and [`datagram`] what comes from the network. [`attempts`]
-//! begins and ends attempts, [`by_tcp`] has TCP tried,
-//! [`port_search`] runs the searches that [`search_setup`] builds, and [`path`] agrees on a
-//! path and keeps it.
+//! begins and ends attempts, [`direct_tcp`] has TCP tried, [`port_search`] runs the searches that [`search_setup`]
+//! builds, and [`path`] agrees on a path and keeps it.
 
 mod attempts;
-mod by_tcp;
 mod datagram;
+mod direct_tcp;
 mod host;
 mod nat_view;
 mod outbox;
@@ -29,8 +28,8 @@ use self::{
     peer::Peer, port_search::PortSearch,
 };
 use crate::{
-    Config, Input, Obstacle, Output, Path, PunchKey, Role, check::Keys, pair::PairKey,
-    tcp::TcpPunch,
+    Config, Input, Obstacle, Output, Path, PunchKey, Role, check::Keys, direct_tcp::TcpPunch,
+    pair::PairKey,
 };
 
 /// The traversal engine of one session at one peer. See the crate's documentation for the calling order.

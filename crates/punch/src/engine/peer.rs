@@ -13,11 +13,11 @@ use super::{Engine, attempts::Phase};
 use crate::{
     Output, PunchEvent, SocketId,
     candidate::{self, Candidate},
+    direct_tcp::TcpOffer,
     pace::{self, Pace},
     pair::PairKey,
     search::Hints,
     signal::{MAX_SERVERS, Plan, Signal},
-    tcp::TcpOffer,
 };
 
 /// Addresses that [`Input::PeerSeen`](crate::Input::PeerSeen) may name in all.

@@ -11,7 +11,7 @@ use super::{Engine, attempts::Phase, host::Socket};
 use crate::{
     Family, LossReason, Output, PunchEvent, SocketId, TcpPorts, Technique,
     candidate::{self, Candidate, Kind},
-    tcp::{self, MOST_CANDIDATES, Step, Stream, TcpOffer},
+    direct_tcp::{self, MOST_CANDIDATES, Step, Stream, TcpOffer},
 };
 
 /// How long the first attempt runs before silence of the servers counts: what a peer says of itself at first may be
@@ -131,7 +131,7 @@ impl Engine {
 
     pub(super) fn tcp_offer(&self) -> Option<TcpOffer> {
         let local = &self.host.addresses;
-        self.tcp.offer(|ports| tcp::candidates(ports, local))
+        self.tcp.offer(|ports| direct_tcp::candidates(ports, local))
     }
 
     pub(super) fn on_tcp_ports(&mut self, ports: &TcpPorts) {
@@ -152,7 +152,7 @@ impl Engine {
             heard: self.now,
             technique: match dialled {
                 true => self.dialled_by(local, remote),
-                false => tcp::accepted(local, remote, self.tcp.is_mapped()),
+                false => direct_tcp::accepted(local, remote, self.tcp.is_mapped()),
             },
         };
         // A path was agreed on meanwhile, or there are enough.
@@ -191,9 +191,9 @@ impl Engine {
             kind: Kind::PeerReflexive,
             address: remote,
         });
-        match tcp::by_tcp(candidate::technique(candidate, &self.host.addresses)) {
+        match direct_tcp::by_tcp(candidate::technique(candidate, &self.host.addresses)) {
             // The other way round it would have been to this end's public address.
-            Technique::TcpPunch => tcp::accepted(local, remote, false),
+            Technique::TcpPunch => direct_tcp::accepted(local, remote, false),
             technique => technique,
         }
     }

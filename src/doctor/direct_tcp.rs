@@ -9,7 +9,7 @@ use std::{
 };
 
 use p2pdbg_nat::Mapping;
-use p2pdbg_net::{interfaces::local_addresses, tcp_port::TcpPort, tcp_stun};
+use p2pdbg_net::{interfaces::local_addresses, stun_over_tcp, tcp_port::TcpPort};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::findings::DirectTcp;
@@ -25,7 +25,7 @@ pub(super) async fn measure(servers: &[SocketAddr]) -> Option<DirectTcp> {
     let (port, _listener) = TcpPort::listen(Ipv4Addr::UNSPECIFIED.into()).ok()?;
     let mut asking = JoinSet::new();
     for &server in servers.iter().filter(|s| s.is_ipv4()).take(SERVERS) {
-        asking.spawn(timeout(PATIENCE, tcp_stun::ask(port, server)));
+        asking.spawn(timeout(PATIENCE, stun_over_tcp::ask(port, server)));
     }
     let mut seen = Vec::new();
     while let Some(asked) = asking.join_next().await {

@@ -64,7 +64,7 @@ enum Use {
 
 /// A host's TCP.
 #[derive(Debug)]
-pub(crate) struct Tcp {
+pub(crate) struct DirectTcp {
     host: HostId,
     key: PunchKey,
     role: Role,
@@ -78,7 +78,7 @@ pub(crate) struct Tcp {
     count: u32,
 }
 
-impl Tcp {
+impl DirectTcp {
     pub(crate) fn new(
         host: HostId,
         key: PunchKey,
