@@ -1,5 +1,6 @@
 //! A connection to a program of this host.
 
+use p2pdbg_net::tcp_reset::reset_when_dropped;
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -16,4 +17,13 @@ pub enum Connection {
     Unix(UnixStream),
     /// Of another part of this program: what serves a `p2pdbg pipe`, or answers in a conversation.
     Within(Within),
+}
+
+impl Connection {
+    /// Has whoever is at the other end see a RST when the connection is dropped. Only TCP has one.
+    pub fn reset_when_dropped(&self) {
+        if let Self::Tcp(stream) = self {
+            reset_when_dropped(stream);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use p2pdbg_proto::frame::{self, MAX_BODY, Malformed};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub use tcp_options::{forget_unsent, set_up_tcp};
+pub use tcp_options::set_up_tcp;
 
 /// Why no frame was read.
 #[derive(Debug, thiserror::Error)]

@@ -20,9 +20,3 @@ pub fn set_up_tcp(stream: &TcpStream, keep_alive: Duration, unsent: u32) {
     #[cfg(not(target_os = "linux"))]
     let _ = unsent;
 }
-
-/// Has the system forget what was written and has not been acknowledged when the connection is dropped, and reset it.
-/// Else it goes on to deliver that for minutes, to an end at which something newer may have come in its place.
-pub fn forget_unsent(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-}

@@ -18,3 +18,4 @@ pub mod stun_over_tcp;
 pub mod stun_servers;
 pub mod tcp_detour;
 pub mod tcp_port;
+pub mod tcp_reset;

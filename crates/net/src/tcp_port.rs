@@ -10,6 +10,8 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::tcp_reset::reset_when_dropped;
+
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 16;
 
@@ -109,7 +111,7 @@ pub fn set_up(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
     // A connection that is given up is gone at once. Else its addresses could not be used again for a minute.
-    let _ = socket.set_linger(Some(Duration::ZERO));
+    reset_when_dropped(stream);
     // Linux heeds it before the handshake alone, and others of what a connection sends once it stands.
     #[cfg(not(target_os = "linux"))]
     limit_segments(SockRef::from(stream), LONGEST_SEGMENT);

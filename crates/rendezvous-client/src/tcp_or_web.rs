@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use p2pdbg_frames::forget_unsent;
+use p2pdbg_net::tcp_reset::reset_when_dropped;
 use p2pdbg_web::WebStream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -78,7 +78,7 @@ impl TcpOrWeb {
 impl Drop for TcpOrWeb {
     fn drop(&mut self) {
         if !self.delivery.0.load(Ordering::Relaxed) {
-            forget_unsent(match &self.wire {
+            reset_when_dropped(match &self.wire {
                 Wire::Tcp(stream) => stream,
                 Wire::Web(stream) => stream.get_ref().get_ref().0,
             });

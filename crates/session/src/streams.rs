@@ -225,10 +225,7 @@ impl Streams {
         let Some(stream) = self.openings.draw() else {
             // Better refused by name than held without end.
             tracing::warn!("too many connections are forwarded: one more is reset");
-            if let Connection::Tcp(connection) = &connection {
-                let at_once = Some(std::time::Duration::ZERO);
-                let _ = socket2::SockRef::from(connection).set_linger(at_once);
-            }
+            connection.reset_when_dropped();
             return;
         };
         let Opened { forward, is_client } = forward.into();

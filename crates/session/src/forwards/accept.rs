@@ -4,9 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use p2pdbg_forward::{Connection, OpenPort};
-use socket2::SockRef;
+use p2pdbg_net::tcp_reset::reset_when_dropped;
 use tokio::{
-    net::TcpStream,
     sync::{Notify, mpsc, oneshot},
     task::{AbortHandle, JoinSet},
 };
@@ -102,7 +101,7 @@ async fn accept(
                 (Ok(connection), _) if !is_let_in(gate, forward, &connection, &events) => continue,
                 (Ok(Connection::Tcp(connection)), Some(_)) if silent.len() >= MOST_SILENT => {
                     tracing::debug!("too many connections say nothing: one more is reset");
-                    reset(&connection);
+                    reset_when_dropped(&connection);
                     continue;
                 }
                 (Ok(Connection::Tcp(connection)), Some(filter)) => {
@@ -148,7 +147,7 @@ fn on_filtered(
             Some(SessionEvent::Accepted(forward, Connection::Tcp(connection)))
         }
         Filtered::WebPage(connection) => {
-            reset(&connection);
+            reset_when_dropped(&connection);
             Some(SessionEvent::TurnedAway(forward))
         }
         Filtered::Waits(connection) => match gate.filter {
@@ -174,17 +173,10 @@ fn is_let_in(
         Whose::Ours => true,
         Whose::Gone => false,
         Whose::Others(uid) => {
-            if let Connection::Tcp(connection) = connection {
-                reset(connection);
-            }
+            connection.reset_when_dropped();
             // If the session is that busy, it is told of the next.
             let _ = events.try_send(SessionEvent::OtherUser(forward, uid));
             false
         }
     }
-}
-
-/// Has whoever is at the other end see a RST when the connection is dropped.
-fn reset(connection: &TcpStream) {
-    let _ = SockRef::from(connection).set_linger(Some(Duration::ZERO));
 }
