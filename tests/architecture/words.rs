@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{root, width::rust_below};
 
 /// The words, and the file whose type has each; none if no type has it.
-const WORDS: [(&str, Option<&str>); 11] = [
+const WORDS: [(&str, Option<&str>); 12] = [
+    ("Bucket", Some("rendezvous/src/limits.rs")),
     ("Carrier", None),
     ("Control", None),
     ("Driver", None),

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::bucket::{Bucket, UNBOUNDED};
+use super::atomic_bucket::{AtomicBucket, UNBOUNDED};
 use crate::keys::KeyId;
 
 /// The meter of one leg.
@@ -18,7 +18,7 @@ pub(crate) struct LegMeter {
     own: AtomicU64,
     /// What it may send while others want the same capacity; changed by [`super::Book::settle`].
     share: AtomicU64,
-    bucket: Bucket,
+    bucket: AtomicBucket,
     key: Arc<KeyMeter>,
     /// Bytes that were to be sent, and those of them that were.
     wanted: AtomicU64,
@@ -31,7 +31,7 @@ pub(super) struct KeyMeter {
     id: KeyId,
     /// What all its legs may send together, in bytes a second.
     rate: AtomicU64,
-    bucket: Bucket,
+    bucket: AtomicBucket,
     /// Bytes that legs have sent which have ended since, and that nobody had asked them about.
     left: AtomicU64,
 }
@@ -48,7 +48,7 @@ impl KeyMeter {
         Self {
             id,
             rate: AtomicU64::new(rate),
-            bucket: Bucket::default(),
+            bucket: AtomicBucket::default(),
             left: AtomicU64::new(0),
         }
     }
@@ -68,7 +68,7 @@ impl LegMeter {
         Self {
             own: AtomicU64::new(own),
             share: AtomicU64::new(share),
-            bucket: Bucket::default(),
+            bucket: AtomicBucket::default(),
             key,
             wanted: AtomicU64::new(0),
             passed: AtomicU64::new(0),

@@ -14,7 +14,7 @@
 //! second. [`LegMeter`] is the other side, asked once a batch from whichever thread forwards it. A leg that nobody
 //! holds a meter of any more has ended; the book finds out by itself.
 
-mod bucket;
+mod atomic_bucket;
 mod meter;
 mod month_allowance;
 mod share;
@@ -27,7 +27,7 @@ use std::{
 };
 
 pub(crate) use self::meter::LegMeter;
-use self::{bucket::UNBOUNDED, meter::KeyMeter, share::Shares, turn_of_month::Months};
+use self::{atomic_bucket::UNBOUNDED, meter::KeyMeter, share::Shares, turn_of_month::Months};
 use crate::{
     keys::{KeyId, KeyRing, MBIT, OfMonth},
     leases::{Account, Kind, Parts, part},

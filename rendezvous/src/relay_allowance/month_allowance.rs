@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Book, KeyAccount, Notice, SLOW, bucket::UNBOUNDED};
+use super::{Book, KeyAccount, Notice, SLOW, atomic_bucket::UNBOUNDED};
 use crate::{
     keys::{KeyId, OfMonth},
     leases::{GOOD_FOR, Parts},

@@ -1,6 +1,6 @@
 //! Fair shares: how much each of several senders may send when together they want more than there is.
 
-use super::bucket::UNBOUNDED;
+use super::atomic_bucket::UNBOUNDED;
 
 /// What each of several legs gets of a capacity.
 pub(super) struct Shares {

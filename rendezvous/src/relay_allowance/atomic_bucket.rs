@@ -1,4 +1,5 @@
-//! A token bucket that many threads draw from: one atomic, no lock.
+//! A token bucket that many threads draw from for each datagram: one atomic, no lock, and a clock that is a number. The
+//! [`Bucket`](crate::limits::Bucket) of the limits has one owner, who is told when to come again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,9 +16,9 @@ pub(crate) const UNBOUNDED: u64 = u64::MAX;
 /// The instant, in nanoseconds of the caller's clock, at which the bucket is full again (the "generic cell rate
 /// algorithm").
 #[derive(Debug, Default)]
-pub(crate) struct Bucket(AtomicU64);
+pub(crate) struct AtomicBucket(AtomicU64);
 
-impl Bucket {
+impl AtomicBucket {
     /// Takes `bytes` at `now_ns` from a bucket that fills with `rate` bytes a second, and says whether there were
     /// enough. Nothing is taken if not.
     pub(crate) fn take(&self, rate: u64, now_ns: u64, bytes: u64) -> bool {
@@ -55,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let bucket = Bucket::default();
+        let bucket = AtomicBucket::default();
         let rate = 10_000_000;
         let mut passed = 0;
         for ms in 0..10_000 {
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_slow_bucket_lets_a_whole_batch_through_all_the_same() {
-        let bucket = Bucket::default();
+        let bucket = AtomicBucket::default();
         assert!(bucket.take(1_000, 0, LEAST));
         assert!(!bucket.take(1_000, 0, 1));
         assert!(bucket.take(1_000, SECOND, 1_000));
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_rate_that_rises_is_not_held_back_by_the_debt_of_the_lower_one() {
-        let bucket = Bucket::default();
+        let bucket = AtomicBucket::default();
         assert!(bucket.take(1, 0, LEAST));
         // Empty at first, and filling at the new rate.
         assert!(!bucket.take(100_000_000, SECOND, 1_000));
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn threads_that_draw_at_once_get_no_more_than_there_is() {
-        let bucket = Bucket::default();
+        let bucket = AtomicBucket::default();
         let passed: u64 = std::thread::scope(|scope| {
             let draw = || (0..10_000).filter(|_| bucket.take(1_000, 0, 64)).count() as u64;
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(draw)).collect();
