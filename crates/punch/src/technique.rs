@@ -40,6 +40,14 @@ pub enum Technique {
     TcpPunch,
 }
 
+/// What is known of a technique besides how it works.
+struct Row {
+    is_tcp: bool,
+    rank: u8,
+    name: &'static str,
+    words: &'static str,
+}
+
 impl Technique {
     pub(crate) const ALL: [Self; 17] = [
         Self::SameHost,
@@ -61,45 +69,48 @@ impl Technique {
         Self::TcpPunch,
     ];
 
+    /// The table of techniques: by UDP or TCP, rank, name for machines in kebab-case, words for people.
+    #[rustfmt::skip]
+    fn row(self) -> Row {
+        let udp = |rank, name, words| Row { is_tcp: false, rank, name, words };
+        let tcp = |rank, name, words| Row { is_tcp: true, rank, name, words };
+        match self {
+            Self::SameHost => udp(7, "same-host", "both on this host"),
+            Self::Lan => udp(6, "lan", "over the local network"),
+            Self::Ipv6 => udp(5, "ipv6", "over IPv6"),
+            Self::PublicAddress => udp(4, "public-address", "to a public address"),
+            Self::PortMapping => udp(4, "port-mapping", "through a mapped port"),
+            Self::HolePunch => udp(4, "hole-punch", "punched through the NATs"),
+            Self::PeerReflexive => udp(4, "peer-reflexive", "punched to a port that showed itself"),
+            Self::PortPrediction => udp(4, "port-prediction", "punched to a predicted port"),
+            Self::MutualPrediction => udp(4, "mutual-prediction", "punched with both ports predicted"),
+            Self::BlockSearch => udp(4, "block-search", "punched by a search in a port block"),
+            Self::BirthdaySearch => udp(4, "birthday-search", "punched by a search over many ports"),
+            Self::Vpn => udp(3, "vpn", "over a VPN"),
+            Self::TcpLan => tcp(2, "tcp-lan", "by TCP over the local network"),
+            Self::TcpIpv6 => tcp(1, "tcp-ipv6", "by TCP over IPv6"),
+            Self::TcpPublicAddress => tcp(0, "tcp-public-address", "by TCP to a public address"),
+            Self::TcpPortMapping => tcp(0, "tcp-port-mapping", "by TCP through a mapped port"),
+            Self::TcpPunch => tcp(0, "tcp-punch", "by TCP punched through the NATs"),
+        }
+    }
+
     /// Whether a TCP connection carries the datagrams.
     #[must_use]
     pub fn is_tcp(self) -> bool {
-        matches!(
-            self,
-            Self::TcpLan
-                | Self::TcpIpv6
-                | Self::TcpPublicAddress
-                | Self::TcpPortMapping
-                | Self::TcpPunch
-        )
+        self.row().is_tcp
     }
 
     /// How much is to be said for a technique where round trips are about the same: fewer boxes in between come
     /// first, a VPN, which has another tunnel underneath, behind them, and TCP last, in which a lost packet holds up
     /// all behind it.
     pub(crate) fn rank(self) -> u8 {
-        match self {
-            Self::SameHost => 7,
-            Self::Lan => 6,
-            Self::Ipv6 => 5,
-            Self::PublicAddress
-            | Self::PortMapping
-            | Self::HolePunch
-            | Self::PeerReflexive
-            | Self::PortPrediction
-            | Self::MutualPrediction
-            | Self::BlockSearch
-            | Self::BirthdaySearch => 4,
-            Self::Vpn => 3,
-            Self::TcpLan => 2,
-            Self::TcpIpv6 => 1,
-            Self::TcpPublicAddress | Self::TcpPortMapping | Self::TcpPunch => 0,
-        }
+        self.row().rank
     }
 
-    /// Its number on the wire.
+    /// Its number on the wire, which is its place in [`Technique::ALL`].
     pub(crate) fn code(self) -> u8 {
-        Self::ALL.iter().position(|&t| t == self).unwrap_or(0) as u8
+        self as u8
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
@@ -109,48 +120,33 @@ impl Technique {
     /// The name for machines, in kebab-case.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::SameHost => "same-host",
-            Self::Lan => "lan",
-            Self::Ipv6 => "ipv6",
-            Self::PublicAddress => "public-address",
-            Self::PortMapping => "port-mapping",
-            Self::HolePunch => "hole-punch",
-            Self::PeerReflexive => "peer-reflexive",
-            Self::PortPrediction => "port-prediction",
-            Self::MutualPrediction => "mutual-prediction",
-            Self::BlockSearch => "block-search",
-            Self::BirthdaySearch => "birthday-search",
-            Self::Vpn => "vpn",
-            Self::TcpLan => "tcp-lan",
-            Self::TcpIpv6 => "tcp-ipv6",
-            Self::TcpPublicAddress => "tcp-public-address",
-            Self::TcpPortMapping => "tcp-port-mapping",
-            Self::TcpPunch => "tcp-punch",
-        }
+        self.row().name
     }
 }
 
 impl std::fmt::Display for Technique {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::SameHost => "both on this host",
-            Self::Lan => "over the local network",
-            Self::Ipv6 => "over IPv6",
-            Self::PublicAddress => "to a public address",
-            Self::PortMapping => "through a mapped port",
-            Self::HolePunch => "punched through the NATs",
-            Self::PeerReflexive => "punched to a port that showed itself",
-            Self::PortPrediction => "punched to a predicted port",
-            Self::MutualPrediction => "punched with both ports predicted",
-            Self::BlockSearch => "punched by a search in a port block",
-            Self::BirthdaySearch => "punched by a search over many ports",
-            Self::Vpn => "over a VPN",
-            Self::TcpLan => "by TCP over the local network",
-            Self::TcpIpv6 => "by TCP over IPv6",
-            Self::TcpPublicAddress => "by TCP to a public address",
-            Self::TcpPortMapping => "by TCP through a mapped port",
-            Self::TcpPunch => "by TCP punched through the NATs",
-        })
+        f.write_str(self.row().words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/PROTOCOL.md");
+
+    #[test]
+    fn every_technique_has_the_number_that_the_protocol_says() {
+        let (_, numbers) = PAGE.split_once("0 same-host").unwrap();
+        let (numbers, _) = numbers.split_once('.').unwrap();
+        let described: Vec<&str> = std::iter::once("0 same-host")
+            .chain(numbers.split(',').map(str::trim).filter(|n| !n.is_empty()))
+            .collect();
+        let known = Technique::ALL.map(|one| format!("{} {}", one.code(), one.name()));
+        assert_eq!(known.as_slice(), described);
+        for one in Technique::ALL {
+            assert_eq!(Technique::from_code(one.code()), Some(one));
+        }
     }
 }
