@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::SocketId;
+use crate::{SocketId, pace::Pace};
 
 /// How long a flow is taken to live after its first packet: two minutes after its last one (RFC 4787 REQ-5), and a
 /// search repeats itself for half a minute.
@@ -33,9 +33,7 @@ const BURST: u32 = 10;
 pub(crate) struct Flows {
     /// When a grain of time began, and the flows that began in it.
     made: VecDeque<(Instant, u32)>,
-    /// When the next flow would begin at the careful pace if there were no bursts (GCRA).
-    theoretical: Instant,
-    interval: Duration,
+    careful: Pace,
     /// When a packet was sent which way last.
     sent: HashMap<(SocketId, SocketAddr), Instant>,
 }
@@ -45,15 +43,14 @@ impl Flows {
     pub(crate) fn new(now: Instant, interval: Duration) -> Self {
         Self {
             made: VecDeque::new(),
-            theoretical: now,
-            interval,
+            careful: Pace::new(interval, BURST, now),
             sent: HashMap::new(),
         }
     }
 
     /// Changes how long the careful pace waits between two new flows.
     pub(crate) fn set_interval(&mut self, interval: Duration) {
-        self.interval = interval;
+        self.careful.set_interval(interval);
     }
 
     /// Whether a packet would begin a flow: none was sent that way lately. A NAT that forgets soon has a flow begin
@@ -92,7 +89,7 @@ impl Flows {
     }
 
     fn begin(&mut self, now: Instant) {
-        self.theoretical = self.theoretical.max(now) + self.interval;
+        self.careful.count(now);
         while self.made.front().is_some_and(|&(at, _)| at + LIFE <= now) {
             self.made.pop_front();
         }
@@ -124,9 +121,10 @@ impl Flows {
             live -= count;
             room = at + LIFE;
         }
-        let tolerance = self.interval * (BURST - 1);
-        let pace = self.theoretical.checked_sub(tolerance).unwrap_or(now);
-        if careful { room.max(pace) } else { room }
+        match careful {
+            true => room.max(self.careful.next_at()),
+            false => room,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::Budget;
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     interval: Duration,
-    tolerance: Duration,
+    burst: u32,
     /// When the next would be due if there were no tolerance for bursts.
     theoretical: Instant,
 }
@@ -19,24 +19,35 @@ impl Pace {
     pub fn new(interval: Duration, burst: u32, now: Instant) -> Self {
         Self {
             interval,
-            tolerance: interval * burst.saturating_sub(1),
+            burst,
             theoretical: now,
         }
     }
 
     /// Takes the right to do it once now; whether there was one.
     pub fn take(&mut self, now: Instant) -> bool {
-        if self.next_at() > now {
-            return false;
+        let may = self.next_at() <= now;
+        if may {
+            self.count(now);
         }
+        may
+    }
+
+    /// Counts one that was done, whether or not it was due: those that follow wait the longer for it.
+    pub(crate) fn count(&mut self, now: Instant) {
         self.theoretical = self.theoretical.max(now) + self.interval;
-        true
+    }
+
+    /// From now on one in each `interval`, and as many at once as before.
+    pub(crate) fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
     }
 
     /// When the pace allows the next.
     pub fn next_at(&self) -> Instant {
+        let tolerance = self.interval * self.burst.saturating_sub(1);
         self.theoretical
-            .checked_sub(self.tolerance)
+            .checked_sub(tolerance)
             .unwrap_or(self.theoretical)
     }
 }
