@@ -23,7 +23,7 @@ use p2pdbg::{
 use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, say, secret_variables, shows_colours};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
 use p2pdbg_proto::{rendezvous::Role, url::RendezvousUrl};
-use p2pdbg_udp::drivers;
+use p2pdbg_udp::quinn_tasks;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt::MakeWriter,
@@ -35,7 +35,7 @@ const LOG_VARIABLE: &str = "P2PDBG_LOG";
 
 fn main() -> ExitCode {
     generate::answer_shell();
-    drivers::end_with_them("p2pdbg");
+    quinn_tasks::end_with_them("p2pdbg");
     let Cli { verbose, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

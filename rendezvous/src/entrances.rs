@@ -8,7 +8,7 @@ use std::{net::SocketAddr, num::NonZero, sync::Arc};
 
 use p2pdbg_identity::{tls, web_tls};
 use p2pdbg_proto::secret::Secret;
-use p2pdbg_udp::drivers::WatchedRuntime;
+use p2pdbg_udp::quinn_tasks::WatchedRuntime;
 use quinn::Endpoint;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_rustls::TlsAcceptor;

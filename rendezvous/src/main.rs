@@ -29,7 +29,7 @@ use p2pdbg_base::{in_two_lines, say};
 #[cfg(unix)]
 use p2pdbg_rendezvous::operate::Operator;
 use p2pdbg_rendezvous::{Inheritance, Server, ServerConfig, StartError};
-use p2pdbg_udp::drivers;
+use p2pdbg_udp::quinn_tasks;
 use serde::Serialize;
 
 use crate::{
@@ -108,7 +108,7 @@ enum Printed<'a> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    drivers::end_with_them("p2pdbg-rendezvous");
+    quinn_tasks::end_with_them("p2pdbg-rendezvous");
     let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -213,7 +213,7 @@ fn broken(cli: &Cli, part: &str) -> ! {
     let message =
         format!("{part} has ended by a fault of this program, which can be started again");
     let _ = fail(cli, "internal", &message);
-    std::process::exit(drivers::BROKEN)
+    std::process::exit(quinn_tasks::BROKEN)
 }
 
 /// Stops gracefully, once the server has taken its leave, or at once if it is told to once more.

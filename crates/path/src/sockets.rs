@@ -14,7 +14,7 @@ use p2pdbg_net::{
 };
 use p2pdbg_punch::{Budget, SocketId};
 use p2pdbg_tunnel::TunnelConfig;
-use p2pdbg_udp::drivers::WatchedRuntime;
+use p2pdbg_udp::quinn_tasks::WatchedRuntime;
 use quinn::{Endpoint, ServerConfig};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;

@@ -9,7 +9,7 @@ use std::{
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
 use p2pdbg_proto::{secret::random_bytes, url::RendezvousUrl};
-use p2pdbg_udp::drivers::WatchedRuntime;
+use p2pdbg_udp::quinn_tasks::WatchedRuntime;
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connection as QuicConnection, ConnectionError, Endpoint,
     EndpointConfig, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig,

@@ -10,15 +10,15 @@
 // It panics where nobody reads standard error any more.
 #![cfg_attr(not(test), warn(clippy::print_stderr))]
 
-pub mod drivers;
-mod hops;
-mod joined;
-mod plain;
-#[cfg_attr(not(unix), path = "both.rs")]
-#[cfg_attr(unix, path = "read.rs")]
+mod joined_batches;
+pub mod quinn_tasks;
+#[cfg_attr(not(unix), path = "registered_to_read_and_write.rs")]
+#[cfg_attr(unix, path = "registered_to_read.rs")]
 mod registered;
+mod time_to_live;
+mod unbatched;
 #[cfg(target_os = "linux")]
-mod single;
+mod without_recvmmsg;
 
 use std::{
     fmt,
@@ -40,7 +40,7 @@ use quinn::{
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use self::{joined::Joined, registered::Registered};
+use self::{joined_batches::Joined, registered::Registered};
 
 /// When sending is tried again where the system cannot say when there is room: no descriptor is left to wait with.
 const TRIED_AGAIN: Duration = Duration::from_millis(20);
@@ -104,7 +104,9 @@ impl UdpIo {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let io = &self.bound.io;
-        io.poll_receive(cx, 1, |socket| single::receive(socket, bufs, meta))
+        io.poll_receive(cx, 1, |socket| {
+            without_recvmmsg::receive(socket, bufs, meta)
+        })
     }
 
     /// Whether `received` says that receiving several at once is refused here; from then on it is not tried.
@@ -113,7 +115,7 @@ impl UdpIo {
         let Poll::Ready(Err(error)) = received else {
             return false;
         };
-        let refused = single::is_refused(error);
+        let refused = without_recvmmsg::is_refused(error);
         if refused {
             tracing::info!(%error, "recvmmsg is refused here, by a seccomp filter perhaps: one call for each datagram");
             self.singly.store(true, Ordering::Relaxed);
@@ -132,7 +134,7 @@ impl UdpIo {
         let (bound, to) = (&self.bound, transmit.destination);
         bound.with_joined(|joined| {
             joined.flush(|waiting| bound.send_now(waiting))?;
-            hops::with_hops(self.socket(), to, hops, || bound.send_now(transmit))
+            time_to_live::with_hops(self.socket(), to, hops, || bound.send_now(transmit))
         })
     }
 
@@ -169,9 +171,9 @@ impl AsyncUdpSocket for UdpIo {
         let batch = if state.is_some() { BATCH_SIZE } else { 1 };
         let most = bufs.len().min(meta.len()).min(batch);
         let received = io.poll_receive(cx, most, |socket| {
-            plain::past_errors_of_one(|| match state {
+            unbatched::past_errors_of_one(|| match state {
                 Some(state) => state.recv(socket.into(), bufs, meta),
-                None => plain::receive(socket, bufs, meta),
+                None => unbatched::receive(socket, bufs, meta),
             })
         });
         #[cfg(target_os = "linux")]
@@ -242,7 +244,7 @@ impl Bound {
     fn send_now(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let sent = match &self.state {
             Some(state) => state.send(self.io.socket().into(), transmit),
-            None => plain::send(self.io.socket(), transmit),
+            None => unbatched::send(self.io.socket(), transmit),
         };
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::WouldBlock

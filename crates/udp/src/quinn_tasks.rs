@@ -146,7 +146,11 @@ mod tests {
     /// What becomes of a process that runs this test alone.
     fn run(test: &str) -> Output {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("drivers::tests::{test}"), "--nocapture"])
+            .args([
+                "--exact",
+                &format!("quinn_tasks::tests::{test}"),
+                "--nocapture",
+            ])
             .env(WITHIN, "1")
             .output()
             .unwrap()
