@@ -9,7 +9,7 @@ use super::{
         ATTRIBUTE_HEADER_LEN, COOKIE_BYTES, Class, FINGERPRINT_XOR, HEADER_LEN, INTEGRITY_TAG_LEN,
         METHOD_BINDING, SHORTEST_INTEGRITY_TAG_LEN, TransactionId,
     },
-    integrity_mac,
+    integrity::integrity_mac,
 };
 
 /// Why a message cannot be written.
