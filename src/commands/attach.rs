@@ -24,7 +24,7 @@ mod here {
         AttachMessage, MAX_COMMAND, MAX_WHY, Program, Refusal, Tool, Wanted,
     };
 
-    use super::super::{debuggee_stream::conversation, pipe::session};
+    use super::super::{debuggee_stream::conversation, running_session};
     use crate::{
         cli::args::{AttachArgs, AttachBy},
         control_socket::protocol::Request,
@@ -44,14 +44,14 @@ mod here {
         };
         let program = choose(&programs, meant)?;
         let tool = args.with.map_or(program.tool, tool);
-        let (_, session) = session::look(peer).await?;
+        let (_, session) = running_session::look(peer).await?;
         let port = match program.port.filter(|_| tool == program.tool) {
             Some(port) => port,
             None => attach(&mut talk, program, tool, free_forward(&session, tool)).await?,
         };
-        let listen = match session::leading_to(&session, port) {
+        let listen = match running_session::leading_to(&session, port) {
             Some(listen) => listen,
-            None => session::forward(peer, port, preset(tool)).await?,
+            None => running_session::forward(peer, port, preset(tool)).await?,
         };
         let name = preset(tool).name();
         let what = command(program);
@@ -230,7 +230,7 @@ mod here {
             // `auto` names none; its port does.
             None => forward.to.port == preset.default_port(),
         };
-        let mut fitting = session::forwards(session).filter(is_for);
+        let mut fitting = running_session::forwards(session).filter(is_for);
         fitting.next().map_or(0, |forward| forward.to.port)
     }
 

@@ -5,7 +5,7 @@ use p2pdbg_base::Failure;
 use p2pdbg_forward::Within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::pipe::session;
+use super::running_session;
 use crate::control_socket::{Frame, protocol::Request, read_frame, write_data, write_frame};
 
 /// Bytes that are read at once.
@@ -13,7 +13,7 @@ const CHUNK: usize = 32 << 10;
 
 /// Has one opened, over the session with that peer if there are several.
 pub(super) async fn conversation(peer: Option<&str>, request: &Request) -> Result<Within, Failure> {
-    let client = session::open(peer, request).await?;
+    let client = running_session::open(peer, request).await?;
     let (mut from, mut to) = client.into_stream();
     let (here, there) = Within::pair();
     let (mut read, mut write) = tokio::io::split(there);

@@ -14,7 +14,7 @@ pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
     use p2pdbg_base::ErrorCode;
     use p2pdbg_forward::{Direction, Forward, ForwardSpec};
 
-    use super::pipe::session;
+    use super::running_session;
     use crate::{cli::forward_malformed, stdout};
 
     let malformed = |fault| {
@@ -40,10 +40,10 @@ pub async fn run(args: ForwardPortArgs) -> Result<(), Failure> {
     };
     let port = forward.target.port;
     let peer = args.peer.as_deref();
-    let (_, running) = session::look(peer).await?;
-    let listen = match session::leading_to(&running, port) {
+    let (_, running) = running_session::look(peer).await?;
+    let listen = match running_session::leading_to(&running, port) {
         Some(listen) => listen,
-        None => session::forward(peer, port, debugger).await?,
+        None => running_session::forward(peer, port, debugger).await?,
     };
     let name = debugger.name();
     stdout::print(|out| {

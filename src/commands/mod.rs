@@ -21,6 +21,7 @@ mod owner_process;
 mod passed_on;
 pub mod pipe;
 mod running_peer;
+mod running_session;
 pub mod setup;
 pub mod sources;
 pub mod status;

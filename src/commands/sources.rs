@@ -43,7 +43,7 @@ mod here {
     };
     use tokio::time::timeout;
 
-    use super::super::pipe::session;
+    use super::super::running_session;
     use crate::{
         cli::args::{PushArgs, SourcesArgs},
         config::at_home,
@@ -142,7 +142,7 @@ mod here {
     impl<'a> Session<'a> {
         async fn find(args: &'a SourcesArgs) -> Result<Self, Failure> {
             let peer = args.peer.as_deref();
-            let (_, snapshot) = session::look(peer).await?;
+            let (_, snapshot) = running_session::look(peer).await?;
             let of_session = || snapshot.sources.map(|root| PathBuf::from(root.as_str()));
             // As with p2pdbg listen, nobody means all of their home unless they name it.
             let around = || {
@@ -196,7 +196,7 @@ mod here {
 
         /// Why nobody answers, if the peer is lost.
         async fn away(&self) -> Option<Failure> {
-            match session::look(self.peer).await {
+            match running_session::look(self.peer).await {
                 Ok((_, snapshot)) if snapshot.state == SessionState::Resuming => {
                     let since = snapshot.lost_ms.unwrap_or(0) / 1000;
                     let message = format!("the debuggee's host is out of reach, for {since} s now");
