@@ -86,8 +86,8 @@ pub use hub_report::{KeyReport, Report};
 #[doc(hidden)]
 pub use in_memory::{InMemory, Told};
 pub use keys::{
-    DEFAULT, KEY_FILES, KeyError, KeyFault, KeyFile, KeyId, KeyLimits, KeyName, KeyStore, NamedKey,
-    NotAKeyId, NotAKeyName,
+    DEFAULT, KEY_FILES, KeyDirectory, KeyError, KeyFault, KeyFile, KeyId, KeyLimits, KeyName,
+    NamedKey, NotAKeyId, NotAKeyName,
 };
 pub use limits::{Limits, Rate};
 pub use public_host::{NotAPublicAddress, PublicAddress};

@@ -216,7 +216,7 @@ impl Server {
     /// # Errors
     /// What is missing there, or cannot be read.
     pub fn can_be_succeeded(&self) -> Result<(), StartError> {
-        StateFiles::can_be_inherited(&self.config, self.operator.store.directory().path())
+        StateFiles::can_be_inherited(&self.config, self.operator.key_directory.directory().path())
     }
 
     /// Tells the peers, closes their connections, and stops. Takes three seconds at most.
@@ -335,8 +335,8 @@ async fn join_cluster(
     let authority = cluster_node::authority(config, &state.identity, secret.is_some())?;
     let takes_over = inheritance.is_of_predecessor();
     let keys = secret.map(|secret| {
-        let (store, file) = (state.store.clone(), state.keys.clone());
-        KeySync::new(store, file, KeySeal::of(secret), config.open)
+        let (files, file) = (state.key_directory.clone(), state.keys.clone());
+        KeySync::new(files, file, KeySeal::of(secret), config.open)
     });
     let directory = &state.directory;
     let membership = Membership::begin(config, directory, authority, secret, keys, takes_over);
@@ -360,7 +360,7 @@ fn basis(config: &ServerConfig, state: &StateFiles) -> Basis {
     if !has_store || state.keys.shared().is_none() {
         return Basis::Whole;
     }
-    SharedKeys::new(state.keys.clone(), state.store.confirmed()).basis(unix_s())
+    SharedKeys::new(state.keys.clone(), state.key_directory.confirmed()).basis(unix_s())
 }
 
 /// What the hub keeps, and the relay besides.
@@ -484,7 +484,7 @@ fn operator(
     };
     Operator {
         hub,
-        store: state.store.clone(),
+        key_directory: state.key_directory.clone(),
         open: config.open,
         tallies: tallies.clone(),
         began,

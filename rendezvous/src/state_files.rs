@@ -11,7 +11,7 @@ use p2pdbg_proto::{secret::Secret, url::AccessKey};
 use crate::{
     cluster_node,
     config::{ServerConfig, StartError},
-    keys::{KeyError, KeyFile, KeyStore, SERVER_SECRET, unix_s},
+    keys::{KeyDirectory, KeyError, KeyFile, SERVER_SECRET, unix_s},
     ticket_codec::TicketKey,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct StateFiles {
     /// The certificate that peers pin, or that the authority of a cluster has issued.
     pub(crate) identity: Identity,
     /// Reads the keys again when an operator asks for it.
-    pub(crate) store: KeyStore,
+    pub(crate) key_directory: KeyDirectory,
     /// The keys that let peers in.
     pub(crate) keys: KeyFile,
     /// The key that the URL has in it; none where it is revoked.
@@ -86,9 +86,9 @@ impl StateFiles {
 
     fn read_or_make(config: &ServerConfig, directory: StateDir) -> Result<Self, StartError> {
         let identity = Identity::load_or_make(&directory)?;
-        let store = KeyStore::new(directory.clone());
-        let keys = store.load_or_make(unix_s())?;
-        let access_key = store.default_secret(&keys)?;
+        let key_directory = KeyDirectory::new(directory.clone());
+        let keys = key_directory.load_or_make(unix_s())?;
+        let access_key = key_directory.default_secret(&keys)?;
         let has_served = directory.read(SERVER_SECRET)?.is_some();
         let secret = directory.secret32(SERVER_SECRET)?;
         let cluster_secret = cluster_node::secret(&directory)?;
@@ -97,7 +97,7 @@ impl StateFiles {
         Ok(Self {
             directory,
             identity,
-            store,
+            key_directory,
             keys,
             access_key,
             has_served,
@@ -132,7 +132,7 @@ fn nothing_is_missing(directory: &StateDir) -> Result<(), StartError> {
             return Err(StartError::Missing(directory.path().join(file)));
         }
     }
-    KeyStore::new(directory.clone()).load()?;
+    KeyDirectory::new(directory.clone()).load()?;
     Ok(())
 }
 

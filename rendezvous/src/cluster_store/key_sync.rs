@@ -5,7 +5,7 @@ use p2pdbg_proto::node::NodeNumber;
 use tokio::sync::oneshot;
 
 use super::{ALIVE_FOR, Away, Directory, Text};
-use crate::keys::{Basis, KeyError, KeyFile, KeyRing, KeySeal, KeyStore, SharedKeys};
+use crate::keys::{Basis, KeyDirectory, KeyError, KeyFile, KeyRing, KeySeal, SharedKeys};
 
 /// How often the store is asked whether others have changed the keys.
 pub(super) const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 5;
 /// The keys of a node, beside those of the store.
 #[derive(Debug)]
 pub(crate) struct KeySync {
-    files: KeyStore,
+    files: KeyDirectory,
     seal: KeySeal,
     open: bool,
     keys: SharedKeys,
@@ -62,7 +62,7 @@ pub(crate) struct Reloaded {
 
 impl KeySync {
     /// The keys that lie there, as they are read now; a rendezvous that is `open` asks nobody for one.
-    pub(crate) fn new(files: KeyStore, file: KeyFile, seal: KeySeal, open: bool) -> Self {
+    pub(crate) fn new(files: KeyDirectory, file: KeyFile, seal: KeySeal, open: bool) -> Self {
         let confirmed = files.confirmed();
         Self {
             files,

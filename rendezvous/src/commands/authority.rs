@@ -130,11 +130,11 @@ fn issue(
 }
 
 fn print_url(state: &StateDir, authority: &Authority, hosts: &[HostAt]) -> Result<(), String> {
-    let store = state_directory::keys(state);
-    let file = store
+    let directory = state_directory::keys(state);
+    let file = directory
         .load_or_begin(state_directory::now())
         .map_err(|e| e.to_string())?;
-    let access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
+    let access_key = directory.default_secret(&file).map_err(|e| e.to_string())?;
     let [first, further @ ..] = hosts else {
         return Err("name a host".into());
     };

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use p2pdbg_base::say;
 use p2pdbg_identity::StateDir;
 use p2pdbg_proto::url::{AccessKey, RendezvousUrl};
-use p2pdbg_rendezvous::{DEFAULT, KeyFile, KeyLimits, KeyReport, KeyStore, LAST_URL, NamedKey};
+use p2pdbg_rendezvous::{DEFAULT, KeyDirectory, KeyFile, KeyLimits, KeyReport, LAST_URL, NamedKey};
 use serde_json::json;
 
 use super::{
@@ -47,11 +47,11 @@ pub(super) async fn run(command: KeysCommand) -> Result<(), String> {
         KeysCommand::Revoke { name, state } => {
             let state = state_directory::open(&state)?;
             catch_up(&state).await;
-            let store = state_directory::keys(&state);
+            let directory = state_directory::keys(&state);
             let revoke = |file: &mut KeyFile| file.revoke(&name, now());
-            store.change(now(), revoke).map_err(|e| e.to_string())?;
+            directory.change(now(), revoke).map_err(|e| e.to_string())?;
             if name.as_ref() == DEFAULT {
-                store.drop_default().map_err(|e| e.to_string())?;
+                directory.drop_default().map_err(|e| e.to_string())?;
             }
             say!("p2pdbg-rendezvous: the key {name} is revoked");
             tell(&state).await;
@@ -69,10 +69,10 @@ fn change_keys(
     secret: &AccessKey,
     name: &str,
 ) -> Result<(), String> {
-    let store = state_directory::keys(state);
-    store.change(now(), change).map_err(|e| e.to_string())?;
+    let directory = state_directory::keys(state);
+    directory.change(now(), change).map_err(|e| e.to_string())?;
     if name == DEFAULT {
-        store.keep_default(secret).map_err(|e| e.to_string())?;
+        directory.keep_default(secret).map_err(|e| e.to_string())?;
     }
     Ok(())
 }
@@ -119,8 +119,8 @@ async fn share(state: &StateDir) -> Result<(), String> {
             Err(error) => return Err(error.to_string()),
         }
     }
-    let store = state_directory::keys(state);
-    let shared = store.change(now(), |file| {
+    let directory = state_directory::keys(state);
+    let shared = directory.change(now(), |file| {
         file.share();
         Ok(())
     });
@@ -231,10 +231,10 @@ fn last_url(state: &StateDir) -> Result<RendezvousUrl, String> {
 /// `url`: prints the URL that holds the key `default`.
 pub(super) fn print_url(state: StateArg) -> Result<(), String> {
     let state = state_directory::open(&state)?;
-    let store: KeyStore = state_directory::keys(&state);
+    let directory: KeyDirectory = state_directory::keys(&state);
     let mut url = last_url(&state)?;
-    let file = store.load_or_begin(now()).map_err(|e| e.to_string())?;
-    url.access_key = store.default_secret(&file).map_err(|e| e.to_string())?;
+    let file = directory.load_or_begin(now()).map_err(|e| e.to_string())?;
+    url.access_key = directory.default_secret(&file).map_err(|e| e.to_string())?;
     if url.access_key.is_none() {
         say!(
             "p2pdbg-rendezvous: without a key: there is no key `{DEFAULT}` whose secret is at hand; \

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use p2pdbg_identity::StateDir;
-use p2pdbg_rendezvous::{KeyStore, PROGRAM};
+use p2pdbg_rendezvous::{KeyDirectory, PROGRAM};
 
 use crate::{cli::StateArg, service_manager};
 
@@ -18,8 +18,8 @@ pub(super) fn open(arg: &StateArg) -> Result<StateDir, String> {
 }
 
 /// The keys of this state directory, which need not be there yet.
-pub(super) fn keys(state: &StateDir) -> KeyStore {
-    KeyStore::new(state.clone())
+pub(super) fn keys(state: &StateDir) -> KeyDirectory {
+    KeyDirectory::new(state.clone())
 }
 
 /// Now, in Unix seconds.

@@ -1,9 +1,9 @@
 //! Keys with names: who may register, within which limits, until when.
 //!
-//! [`KeyFile`] is `keys.toml` as people read it and `p2pdbg-rendezvous keys` changes it; [`KeyStore`] is where it lies.
-//! [`KeyRing`] is what a running rendezvous asks. A secret is in neither, only its SHA-256: it is shown once, when it
-//! is made. The one exception is the key `default`, whose secret lies in the file `access-key` beside, because the
-//! URL that the program prints at each start holds it.
+//! [`KeyFile`] is `keys.toml` as people read it and `p2pdbg-rendezvous keys` changes it; [`KeyDirectory`] is where it
+//! lies. [`KeyRing`] is what a running rendezvous asks. A secret is in neither, only its SHA-256: it is shown once,
+//! when it is made. The one exception is the key `default`, whose secret lies in the file `access-key` beside, because
+//! the URL that the program prints at each start holds it.
 //!
 //! Several nodes may share their keys by a store: [`SharedKeys`] is what a node makes of its own copy and the store's,
 //! [`KeySeal`] what keeps the store from reading or changing them.
@@ -11,10 +11,10 @@
 mod authentication;
 mod file;
 mod join;
+mod key_directory;
 mod name;
 mod seal;
 mod shared;
-mod store;
 mod usage;
 
 use std::{
@@ -29,15 +29,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::seal::LONGEST;
 pub(crate) use self::{
     authentication::{Basis, KeyRing},
+    key_directory::SERVER_SECRET,
     seal::KeySeal,
     shared::SharedKeys,
-    store::SERVER_SECRET,
     usage::{OfMonth, UsageFile},
 };
 pub use self::{
     file::{KeyFault, KeyFile, NamedKey},
+    key_directory::{DEFAULT, KEY_FILES, KeyDirectory, KeyError},
     name::{KeyName, NotAKeyName},
-    store::{DEFAULT, KEY_FILES, KeyError, KeyStore},
 };
 
 /// Bytes a second in a megabit a second.

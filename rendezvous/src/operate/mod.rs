@@ -21,7 +21,7 @@ use crate::{
     counters::{Counters, Tallies},
     hub_event::HubEvent,
     hub_report::Report,
-    keys::{KeyError, KeyFile, KeyRing, KeyStore, unix_s},
+    keys::{KeyDirectory, KeyError, KeyFile, KeyRing, unix_s},
 };
 
 pub use self::nodes::{NodeReport, NodesReport, StoreReport};
@@ -87,7 +87,7 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct Operator {
     pub(crate) hub: mpsc::Sender<HubEvent>,
-    pub(crate) store: KeyStore,
+    pub(crate) key_directory: KeyDirectory,
     pub(crate) open: bool,
     pub(crate) tallies: Arc<Tallies>,
     pub(crate) began: Instant,
@@ -115,7 +115,7 @@ impl Operator {
         if let Some(read) = self.order_keys(false).await? {
             return Ok(read);
         }
-        let file = self.store.load()?;
+        let file = self.key_directory.load()?;
         let keys = count_live(&file);
         let ring = KeyRing::new(&file, self.open);
         // The hub ends with the server alone.
@@ -147,7 +147,7 @@ impl Operator {
             return Ok(None);
         };
         let shared = Some(self.report_shared(orders, nodes, reloaded).await);
-        let keys = count_live(&self.store.load()?);
+        let keys = count_live(&self.key_directory.load()?);
         Ok(Some(KeysRead { keys, shared }))
     }
 

@@ -299,7 +299,7 @@ fn key_that_was_made_anew_for_the_secret_of_a_shared_one_comes_to_that_one() {
 
 #[test]
 fn keys_that_nobody_could_read_again_are_not_written_in_place_of_others() {
-    let files = crate::keys::KeyStore::new(p2pdbg_identity::StateDir::in_memory());
+    let files = crate::keys::KeyDirectory::new(p2pdbg_identity::StateDir::in_memory());
     let before = files.load_or_make(100).unwrap();
     let secret = AccessKey::random();
     let two = |_: &KeyFile| {

@@ -54,11 +54,11 @@ pub enum KeyError {
 
 /// The keys of a state directory.
 #[derive(Clone, Debug)]
-pub struct KeyStore {
+pub struct KeyDirectory {
     state: StateDir,
 }
 
-impl KeyStore {
+impl KeyDirectory {
     /// Those of this state directory; nothing is read yet.
     pub fn new(state: StateDir) -> Self {
         Self { state }
