@@ -173,20 +173,20 @@ impl Membership {
     }
 
     /// Has the store's task serve the hub; gives what an operator is told of the nodes.
-    pub(crate) fn attend(self, hub: &mut Hub, aside: &mut JoinSet<()>) -> Attended {
+    pub(crate) fn attend(self, hub: &mut Hub, store_task: &mut JoinSet<()>) -> Attended {
         let ClusterConfig { own, nodes, .. } = self.config;
         #[cfg(feature = "cluster")]
         if let Some((task, keys)) = self.task {
             let state = task.state();
             let (handle, serving) = task.open();
             hub.ask_through(handle, nodes.len());
-            aside.spawn(serving);
+            store_task.spawn(serving);
             return Attended {
                 nodes: Nodes::new(own, nodes, Some(state)),
                 keys: Some(keys),
             };
         }
-        let _ = (hub, aside);
+        let _ = (hub, store_task);
         let none: Option<watch::Receiver<_>> = None;
         Attended {
             nodes: Nodes::new(own, nodes, none),

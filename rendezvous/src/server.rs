@@ -76,6 +76,8 @@ pub struct Server {
     port_tasks: JoinSet<()>,
     hub_task: AbortOnDropHandle<Left>,
     datapath: AbortOnDropHandle<Option<Relay>>,
+    /// Of a node of several that have a store: ends by itself after the hub, once it has told the other nodes.
+    store_task: JoinSet<()>,
     /// What ends with it: the log, the control socket.
     aside: JoinSet<()>,
 }
@@ -103,7 +105,6 @@ impl Server {
         let ports = OpenPorts::open(&config, &mut inheritance)?;
         let (tallies, vantages) = (Arc::new(Tallies::default()), ports.vantages());
         let mut reach = Reach::of(&ports, &config, &state, authority);
-
         let (events, hub_events) = mpsc::channel(QUEUE);
         let (streams, datapath_streams) = mpsc::channel(QUEUE);
         let (stop, stop_datapath) = (CancellationToken::new(), CancellationToken::new());
@@ -115,16 +116,14 @@ impl Server {
         };
         let served = ServedPorts::open(ports, &config, &state, &common, &mut inheritance)?;
         reach.receive_buffer = served.receive_buffer;
-
-        let now = Instant::now();
+        let (now, self_check) = (Instant::now(), self_check(&config, &state, authority));
         let mut books = Books::open(now, &config, &state);
         books.announce(membership.as_ref(), offer.as_deref());
         let relay = books.inherit(now, &config, &reach, &mut inheritance);
         let (commands, datapath_commands) = mpsc::channel(QUEUE);
-        let self_check = self_check(&config, &state, authority);
         let mut hub = books.into_hub(hub_events, commands, tallies.clone(), self_check);
-        let (mut aside, ids) = (JoinSet::new(), own_ids(&state.secret));
-        let attended = membership.map(|membership| membership.attend(&mut hub, &mut aside));
+        let (mut aside, mut store, ids) = (JoinSet::new(), JoinSet::new(), own_ids(&state.secret));
+        let attended = membership.map(|own| own.attend(&mut hub, &mut store));
         let channels = Channels {
             commands: datapath_commands,
             streams: datapath_streams,
@@ -152,6 +151,7 @@ impl Server {
             port_tasks: served.tasks,
             hub_task,
             datapath,
+            store_task: store,
             aside,
         })
     }
@@ -254,7 +254,11 @@ impl Server {
     async fn take_leave(&mut self) {
         self.aside.abort_all();
         self.stop.cancel();
-        let farewell = async { while self.port_tasks.join_next().await.is_some() {} };
+        let farewell = async {
+            while self.port_tasks.join_next().await.is_some() {}
+            // By then the other nodes know too, if the store answers.
+            while self.store_task.join_next().await.is_some() {}
+        };
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::info!("some peers did not take leave in time");
         }

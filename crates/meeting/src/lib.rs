@@ -132,7 +132,8 @@ pub struct ChannelId(u64);
 pub enum MeetingCommand {
     /// Say this to the peer of a session.
     Message(ChannelId, PeerMessage),
-    /// Have a session relayed by this node too; [`MeetingEvent::RelayAt`] follows if that can be.
+    /// Have a session relayed by this node too; [`MeetingEvent::RelayAt`] follows if that can be,
+    /// [`MeetingEvent::RelayRefused`] if it goes out of service.
     Relay(ChannelId, NodeNumber),
     /// A session is over: its channel is of no more use.
     SessionOver(ChannelId),
@@ -195,6 +196,8 @@ pub enum MeetingEvent {
     PeerSeen(ChannelId, Vec<IpAddr>, bool),
     /// A session may be relayed by this node too.
     RelayAt(ChannelId, RelayAt),
+    /// This node relays no further sessions at the moment.
+    RelayRefused(ChannelId, NodeNumber),
     /// The peer of a session has left the rendezvous, which says that it did so on purpose.
     PeerLeft(ChannelId),
     /// The peer of a session says this.

@@ -169,7 +169,8 @@ pub enum ToRendezvous {
         unix_s: u64,
     },
     /// Have this session, which both members have confirmed, relayed by another node: both are told so by `RelayAt`.
-    /// What cannot be is not answered, since the session has the relay that it has.
+    /// That it goes out of service is refused, so that another one is asked for; what else cannot be is not answered,
+    /// since the session has the relay that it has.
     Relay {
         /// One that both members have confirmed.
         session: SessionId,
@@ -190,11 +191,10 @@ impl ToRendezvous {
             | Self::Leave { session }
             | Self::Confirmed { session } => Request::Session(*session),
             Self::Prepare { place, .. } => Request::Prepare(place.clone()),
-            Self::Unlisten { .. }
-            | Self::Unmeet { .. }
-            | Self::Ping
-            | Self::Clock { .. }
-            | Self::Relay { .. } => Request::Other,
+            Self::Unlisten { .. } | Self::Unmeet { .. } | Self::Ping | Self::Clock { .. } => {
+                Request::Other
+            }
+            Self::Relay { session, node } => Request::Relay(*session, *node),
         }
     }
 }
@@ -216,6 +216,8 @@ pub enum Request {
     Session(SessionId),
     /// `Prepare` for this place.
     Prepare(MeetingPoint),
+    /// `Relay` of this session, by this node.
+    Relay(SessionId, NodeNumber),
 }
 
 /// What became of a nameplate that was given back.

@@ -30,6 +30,8 @@ pub enum SessionInput {
     Message(PeerMessage),
     /// The session may be relayed by another node too.
     RelayAt(RelayAt),
+    /// This node relays no further sessions at the moment.
+    RelayRefused(NodeNumber),
     /// The rendezvous says that the peer has left on purpose. Its word ends nothing that ever worked without it.
     PeerLeft,
     /// The peer has come back as another process: this session is over.

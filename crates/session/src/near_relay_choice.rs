@@ -52,11 +52,11 @@ pub(crate) struct RelayChoice {
     asked: Option<(NodeNumber, Instant)>,
     /// Where the session has a leg, and since when.
     used: Option<(NodeNumber, Instant)>,
-    /// Nodes that were lost.
+    /// Nodes that were lost, or have refused.
     barred: Vec<Bar>,
 }
 
-/// A node that was lost as a relay, once or several times.
+/// A node that was lost as a relay, or has refused to be one, once or several times.
 #[derive(Debug)]
 struct Bar {
     node: NodeNumber,
@@ -131,7 +131,9 @@ impl RelayChoice {
             if keeps && is_fresh {
                 return None;
             }
-            let again = if keeps { node } else { best };
+            // One that takes no sessions renews no tickets either, and is left in time.
+            let renews = keeps && !self.is_barred(node, now);
+            let again = if renews { node } else { best };
             return Some(self.ask(again, now));
         }
         Some(self.ask(best, now))
@@ -150,11 +152,22 @@ impl RelayChoice {
         Some(away.address)
     }
 
+    /// This node takes no new sessions at the moment.
+    pub(crate) fn on_refused(&mut self, node: NodeNumber, now: Instant) {
+        let asked = self.asked.take_if(|(asked, _)| *asked == node);
+        if asked.is_some() {
+            self.bar(node, now);
+        }
+    }
+
     /// The session has no such relay any more, since it does not answer or carries too little.
     pub(crate) fn on_gone(&mut self, now: Instant) {
-        let Some((node, _)) = self.used.take() else {
-            return;
-        };
+        if let Some((node, _)) = self.used.take() {
+            self.bar(node, now);
+        }
+    }
+
+    fn bar(&mut self, node: NodeNumber, now: Instant) {
         let before = self.barred.iter_mut().find(|bar| bar.node == node);
         match before {
             Some(bar) => {
@@ -301,6 +314,34 @@ mod tests {
         let due = later + RENEWED;
         assert_eq!(choice.choose(due - PATIENCE), None);
         assert_eq!(choice.choose(due), Some(Choice::Ask(node(30))));
+    }
+
+    #[test]
+    fn relay_that_takes_no_new_sessions_is_asked_again_later_and_the_next_best_one_at_once() {
+        let now = Instant::now();
+        let near = [(17, 80), (30, 10), (31, 20)];
+        let mut choice = choice(&near, &near);
+        assert_eq!(choice.choose(now), Some(Choice::Ask(node(30))));
+        choice.on_refused(node(31), now);
+        assert_eq!(choice.choose(now), None, "it was not asked for");
+        choice.on_refused(node(30), now);
+        assert_eq!(choice.choose(now), Some(Choice::Ask(node(31))));
+        choice.on_granted(node(31), now);
+        let later = now + BARRED;
+        assert_eq!(choice.choose(later), Some(Choice::Ask(node(30))));
+    }
+
+    #[test]
+    fn relay_that_renews_no_ticket_is_left_in_time_and_not_asked_again_and_again() {
+        let now = Instant::now();
+        let near = [(17, 80), (30, 10)];
+        let mut choice = choice(&near, &near);
+        choice.choose(now);
+        choice.on_granted(node(30), now);
+        let due = now + RENEWED;
+        assert_eq!(choice.choose(due), Some(Choice::Ask(node(30))));
+        choice.on_refused(node(30), due);
+        assert_eq!(choice.choose(due), Some(Choice::Leave));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use p2pdbg_path::{NearRelay, PathCommand, RelayAt};
 use p2pdbg_proto::{
+    node::NodeNumber,
     relay::LegId,
     signal::{Distance, PeerMessage},
     tunnel::PathKind,
@@ -127,6 +128,13 @@ impl SessionDriver {
             ticket,
         };
         self.ways.command(PathCommand::Near(Some(near)));
+    }
+
+    /// This node goes out of service: the next best one is asked for.
+    pub(super) fn on_relay_refused(&mut self, node: NodeNumber) {
+        tracing::debug!(%node, "the relay that was asked for takes no new sessions");
+        self.ways.relays.choice.on_refused(node, Instant::now());
+        self.choose_relay();
     }
 
     /// The home may be another now: one that is the relay too makes the second leg there superfluous.

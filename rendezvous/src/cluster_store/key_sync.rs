@@ -2,7 +2,7 @@
 //! once a second, and gives each what the other lacks. What is made of the two, [`SharedKeys`] decides.
 
 use p2pdbg_proto::node::NodeNumber;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{ALIVE_FOR, Away, Directory, Text};
 use crate::keys::{Basis, KeyDirectory, KeyError, KeyFile, KeyRing, KeySeal, SharedKeys};
@@ -255,4 +255,16 @@ impl KeySync {
 
 fn knows(node: NodeNumber) -> String {
     format!("knows:{node}")
+}
+
+/// The next thing that an operator asks of the keys; never without keys, or when nobody is left who could.
+pub(super) async fn next_order(keys: &mut Option<(KeySync, mpsc::Receiver<KeyOrder>)>) -> KeyOrder {
+    let order = match keys {
+        Some((_, orders)) => orders.recv().await,
+        None => None,
+    };
+    match order {
+        Some(order) => order,
+        None => std::future::pending().await,
+    }
 }

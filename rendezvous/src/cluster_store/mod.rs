@@ -15,6 +15,8 @@
     )
 )]
 
+mod drains;
+mod due;
 mod epoch;
 mod key_sync;
 mod lease_sync;

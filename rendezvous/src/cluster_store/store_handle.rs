@@ -23,6 +23,8 @@ pub(crate) enum Ask {
     Uses(Uses),
     /// So many joins from there have found nobody; whether who joined has a key.
     Missed(Prefix, bool, u32),
+    /// Whether this node goes out of service.
+    Drain(bool),
 }
 
 /// What the registry is told.
@@ -34,6 +36,8 @@ pub(crate) enum Found {
     TellAll,
     /// These nodes live, this one among them; nobody knows while the store does not say.
     Living(Option<Vec<NodeNumber>>),
+    /// These of the other nodes go out of service, and no others.
+    Draining(Vec<NodeNumber>),
     /// These keys hold from now on: nodes share them.
     Keys(Box<KeyRing>),
     /// What this node may give away of the keys' limits.
@@ -63,6 +67,7 @@ struct Backlog {
     /// All listeners. It goes before the words, which are newer.
     all: Option<Ask>,
     uses: Option<Ask>,
+    drain: Option<Ask>,
     /// The last word on each listener: since when it waits, or none if it has left.
     words: HashMap<[u8; 32], Option<u64>>,
     missed: Misses,
@@ -70,8 +75,9 @@ struct Backlog {
 
 impl Backlog {
     fn is_empty(&self) -> bool {
-        let (all, uses) = (self.all.is_none(), self.uses.is_none());
-        all && uses && self.words.is_empty() && self.missed.is_empty()
+        let whole = [&self.all, &self.uses, &self.drain];
+        let none = whole.into_iter().all(Option::is_none);
+        none && self.words.is_empty() && self.missed.is_empty()
     }
 
     fn keep(&mut self, ask: Ask) {
@@ -82,6 +88,10 @@ impl Backlog {
             }
             Ask::Uses(_) => {
                 self.uses = Some(ask);
+                return;
+            }
+            Ask::Drain(_) => {
+                self.drain = Some(ask);
                 return;
             }
             Ask::Waits(digest, since) => (digest, Some(since)),
@@ -101,8 +111,10 @@ impl Backlog {
     }
 
     fn pop(&mut self) -> Option<Ask> {
-        if let Some(ask) = self.all.take().or_else(|| self.uses.take()) {
-            return Some(ask);
+        for kept in [&mut self.drain, &mut self.all, &mut self.uses] {
+            if let Some(ask) = kept.take() {
+                return Some(ask);
+            }
         }
         if let Some(((of, with_key), count)) = self.missed.pop() {
             return Some(Ask::Missed(of, with_key, count));

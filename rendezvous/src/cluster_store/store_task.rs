@@ -8,15 +8,14 @@ use std::{
 };
 
 use p2pdbg_proto::node::NodeNumber;
-use tokio::{
-    sync::{mpsc, watch},
-    time::{Interval, MissedTickBehavior, interval},
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     Away, Directory, Epoch, Held, Name, Names, Process, Record,
-    key_sync::{KeyOrder, KeySync, LOOK},
-    lease_sync::{LeaseSync, RENEW},
+    drains::Drains,
+    due::{Due, every},
+    key_sync::{KeyOrder, KeySync, next_order},
+    lease_sync::LeaseSync,
     misses::{MISSED_FOR, Misses},
     presence::{Next, Presence, StoreState},
     store_handle::{Ask, Found, QUEUE, StoreHandle, WORDS},
@@ -30,33 +29,8 @@ use crate::{
 /// How often this node says that it lives; also how soon a store that was away is tried again.
 pub(super) const BEAT: Duration = Duration::from_secs(4);
 
-/// How often all records are written again, in case the store has lost some.
-const WRITE_AGAIN: Duration = Duration::from_secs(45);
-
 /// So many questions go to the store at once.
 pub(super) const BATCH: usize = 500;
-
-/// The pause between batches when all records are written.
-pub(super) const PACE: Duration = Duration::from_millis(100);
-
-/// Ticks once in this time, and after a delay no sooner.
-fn every(time: Duration) -> Interval {
-    let mut ticks = interval(time);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
-/// The next thing that an operator asks of the keys; never without keys, or when nobody is left who could.
-async fn next_order(keys: &mut Option<(KeySync, mpsc::Receiver<KeyOrder>)>) -> KeyOrder {
-    let order = match keys {
-        Some((_, orders)) => orders.recv().await,
-        None => None,
-    };
-    match order {
-        Some(order) => order,
-        None => std::future::pending().await,
-    }
-}
 
 /// What the task holds: the store, what waits for it, and what was last said.
 pub(crate) struct StoreTask<D> {
@@ -79,6 +53,7 @@ pub(crate) struct StoreTask<D> {
     /// The keys that nodes share, and what an operator asks of them.
     keys: Option<(KeySync, mpsc::Receiver<KeyOrder>)>,
     leases: Option<LeaseSync>,
+    drains: Drains,
 }
 
 /// By which an operator asks a store's task for the keys.
@@ -97,30 +72,13 @@ enum Work {
     Look,
     /// Renew what this node has of the limits.
     Renew,
+    /// Say whether this node goes out of service, and look which others do.
+    Drains,
     Order(KeyOrder),
     /// The registry has asked.
     Answer,
     /// The registry is gone.
     End,
-}
-
-/// When each is due.
-struct Due {
-    write_again: Interval,
-    pace: Interval,
-    look: Interval,
-    renew: Interval,
-}
-
-impl Due {
-    fn new() -> Self {
-        Self {
-            write_again: every(WRITE_AGAIN),
-            pace: every(PACE),
-            look: every(LOOK),
-            renew: every(RENEW),
-        }
-    }
 }
 
 impl<D: Directory> StoreTask<D> {
@@ -140,6 +98,7 @@ impl<D: Directory> StoreTask<D> {
             state: watch::Sender::new((StoreState::Unknown, Vec::new())),
             keys: None,
             leases: None,
+            drains: Drains::default(),
         }
     }
 
@@ -188,7 +147,14 @@ impl<D: Directory> StoreTask<D> {
         (StoreHandle::new(asks, found), self.run(asked, tell))
     }
 
-    async fn run(mut self, mut asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {
+    async fn run(mut self, asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {
+        self.serve(asks, tell).await;
+        // The registry is gone: nothing new is to be sent here, from now on and not from when this node counts as dead.
+        self.drains.set(true);
+        self.say_drain().await;
+    }
+
+    async fn serve(&mut self, mut asks: mpsc::Receiver<Ask>, tell: mpsc::Sender<Found>) {
         let mut beat = every(BEAT);
         let mut due = Due::new();
         let mut batch = Vec::with_capacity(BATCH);
@@ -219,6 +185,7 @@ impl<D: Directory> StoreTask<D> {
                         ring.map(|ring| Found::Keys(Box::new(ring))).into_iter().collect()
                     }
                     Work::Renew => self.renew().await.map(Found::Parts).into_iter().collect(),
+                    Work::Drains => self.look_who_drains().await.into_iter().collect(),
                     Work::Order(order) => {
                         self.on_order(order).await;
                         due.look.reset_immediately();
@@ -248,6 +215,7 @@ impl<D: Directory> StoreTask<D> {
             _ = due.pace.tick(), if !self.unwritten.is_empty() => Work::WriteSome,
             _ = due.look.tick(), if self.keys.is_some() => Work::Look,
             _ = due.renew.tick(), if self.leases.is_some() => Work::Renew,
+            _ = due.drains.tick() => Work::Drains,
             order = next_order(&mut self.keys) => Work::Order(order),
             count = asks.recv_many(batch, BATCH) => match count {
                 0 => Work::End,
@@ -309,6 +277,29 @@ impl<D: Directory> StoreTask<D> {
         }
     }
 
+    /// Says whether this node goes out of service.
+    pub(super) async fn say_drain(&mut self) {
+        if self.presence.is_usable()
+            && let Err(away) = self.drains.say(&mut self.directory, self.own).await
+        {
+            self.on_away(away);
+        }
+    }
+
+    /// The same, and reads which others do; the registry is told if those are others than before.
+    pub(super) async fn look_who_drains(&mut self) -> Option<Found> {
+        self.say_drain().await;
+        if self.presence.is_usable() {
+            let others = self.presence.processes();
+            let others = others.filter(|other| other.node != self.own.node);
+            let others = others.collect();
+            if let Err(away) = self.drains.look(&mut self.directory, others).await {
+                self.on_away(away);
+            }
+        }
+        self.drains.poll()
+    }
+
     /// The keys for the registry, if it has others yet.
     pub(super) fn poll_ring(&mut self) -> Option<KeyRing> {
         let (keys, _) = self.keys.as_mut()?;
@@ -339,6 +330,7 @@ impl<D: Directory> StoreTask<D> {
         if let Some((keys, _)) = &mut self.keys {
             keys.on_away();
         }
+        self.drains.on_away();
         if !matches!(self.presence.state(), StoreState::Away(_)) {
             tracing::warn!(
                 why = %away,
@@ -387,9 +379,14 @@ impl<D: Directory> StoreTask<D> {
     pub(super) async fn answer(&mut self, batch: &mut Vec<Ask>) -> Vec<Found> {
         // What is in use is wanted when the store is back, and not only while it answers.
         for ask in batch.iter_mut() {
-            if let (Ask::Uses(uses), Some(leases)) = (ask, &mut self.leases) {
-                leases.on_uses(std::mem::take(uses));
+            match (ask, &mut self.leases) {
+                (Ask::Uses(uses), Some(leases)) => leases.on_uses(std::mem::take(uses)),
+                (Ask::Drain(own), _) => self.drains.set(*own),
+                _ => {}
             }
+        }
+        if batch.iter().any(|ask| matches!(ask, Ask::Drain(_))) {
+            self.say_drain().await;
         }
         if !self.presence.is_usable() {
             self.owe(batch);
@@ -442,7 +439,7 @@ impl<D: Directory> StoreTask<D> {
                     self.left.clear();
                     all = Some(waiting);
                 }
-                Ask::Uses(_) => {}
+                Ask::Uses(_) | Ask::Drain(_) => {}
                 Ask::Missed(of, with_key, count) => {
                     self.missed.add(Instant::now(), (of, with_key), count);
                 }
@@ -549,7 +546,10 @@ impl<D: Directory> StoreTask<D> {
         let found = sought.into_iter().zip(records);
         let found = found.filter_map(|((connector, digest), record)| {
             let Process { node, epoch } = record?.process;
-            let is_there = node != self.own.node && self.presence.lives(node, epoch);
+            let is_there = node != self.own.node
+                && self.presence.lives(node, epoch)
+                // Who waits at one that goes out of service is sent on itself.
+                && !self.drains.has(node);
             is_there.then_some(Found::At(connector, digest, node))
         });
         Ok(found.collect())

@@ -6,10 +6,8 @@ use p2pdbg_proto::{node::NodeNumber, secret::Secret};
 use tokio::runtime::Runtime;
 
 use super::{
-    Ask, Epoch, Found, Names, Process, Record, StoreHandle, StoreState, StoreTask,
-    memory::Memory,
-    presence::Next,
-    store_task::{BATCH, PACE},
+    Ask, Epoch, Found, Names, Process, Record, StoreHandle, StoreState, StoreTask, due::PACE,
+    memory::Memory, presence::Next, store_task::BATCH,
 };
 use crate::limits::Prefix;
 
@@ -78,6 +76,19 @@ impl NodeProcess {
     /// Asks.
     pub(crate) fn ask(&mut self, ask: Ask) -> Vec<Found> {
         RUNTIME.block_on(self.task.answer(&mut vec![ask]))
+    }
+
+    /// Whether it goes out of service, from now on.
+    fn drains(&mut self, drains: bool) {
+        self.ask(Ask::Drain(drains));
+    }
+
+    /// Looks which others do; those that the registry is told of, if they are others than before.
+    fn look(&mut self) -> Option<Vec<u8>> {
+        match RUNTIME.block_on(self.task.look_who_drains())? {
+            Found::Draining(nodes) => Some(nodes.iter().map(|node| node.get()).collect()),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn seeks(&mut self) -> Option<u8> {
@@ -284,6 +295,46 @@ fn records_of_a_process_end_with_it() {
     assert_eq!(other.seeks(), Some(17));
     assert!(!one.beat());
     assert_eq!(one.state(), StoreState::Contested);
+}
+
+#[test]
+fn nobody_is_sent_to_a_node_that_goes_out_of_service_until_it_stays_or_is_back() {
+    let (mut store, mut one, mut other) = two();
+    assert_eq!(other.look(), None);
+    one.drains(true);
+    assert_eq!((other.look(), other.look()), (Some(vec![17]), None));
+    assert_eq!(other.seeks(), None);
+    one.drains(false);
+    assert_eq!((other.look(), other.seeks()), (Some(vec![]), Some(17)));
+    // What could not be said is said once the store is back.
+    store.is_away(true);
+    one.drains(true);
+    assert_eq!((one.look(), other.look()), (None, None));
+    store.is_away(false);
+    one.beat();
+    other.beat();
+    assert_eq!((one.look(), other.look()), (None, Some(vec![17])));
+    // Nobody knows while it is away.
+    store.is_away(true);
+    assert_eq!(other.look(), Some(vec![]));
+    store.is_away(false);
+    other.beat();
+    assert_eq!(other.look(), Some(vec![17]));
+    let mut again = store.node(17, Some(&one));
+    again.beat();
+    other.beat();
+    assert_eq!(other.look(), Some(vec![]));
+}
+
+#[test]
+fn node_whose_registry_is_gone_says_that_it_goes_out_of_service() {
+    let (_store, one, mut other) = two();
+    RUNTIME.block_on(async {
+        let (line, task) = one.task.open();
+        drop(line);
+        task.await;
+    });
+    assert_eq!(other.look(), Some(vec![17]));
 }
 
 #[test]

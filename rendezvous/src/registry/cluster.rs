@@ -56,6 +56,8 @@ pub(crate) struct Cluster {
     secret: Option<Secret<32>>,
     /// Those that live, as far as the store says.
     pub(super) living: Option<Vec<NodeNumber>>,
+    /// Those of the others that say that they go out of service.
+    pub(super) draining: Vec<NodeNumber>,
     /// What is asked of the store; none where there is no store.
     seeking: Option<Seeking>,
     /// What this node may give away of the keys' limits; none where there is no store.
@@ -128,6 +130,7 @@ impl Cluster {
             relays: Vec::new(),
             secret: None,
             living: None,
+            draining: Vec::new(),
             seeking: None,
             shared_limits: None,
         }
@@ -227,7 +230,7 @@ impl Registry {
         }
     }
 
-    fn has_directory(&self) -> bool {
+    pub(super) fn has_directory(&self) -> bool {
         let cluster = self.cluster.as_ref();
         cluster.is_some_and(|cluster| cluster.seeking.is_some())
     }
@@ -277,6 +280,12 @@ impl Registry {
             Found::Living(living) => {
                 if let Some(cluster) = &mut self.cluster {
                     cluster.living = living;
+                }
+                Vec::new()
+            }
+            Found::Draining(draining) => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.draining = draining;
                 }
                 Vec::new()
             }

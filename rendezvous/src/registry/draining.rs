@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use p2pdbg_proto::{node::Node, rendezvous::FromRendezvous};
 
+use crate::cluster_store::Ask;
+
 use super::{
     Effect, Now, Registry,
     cluster::Cluster,
@@ -22,11 +24,13 @@ impl Connection {
 
 impl Cluster {
     /// The node that follows this one by number, where its peers go when it ends: the same for all of them, so that
-    /// those who look for each other meet there. One that is known to be dead is passed over.
+    /// those who look for each other meet there. One that is known to be dead, or to go out of service too, is passed
+    /// over.
     fn next_node(&self) -> Option<&Node> {
         let may_live = |node: &&Node| {
             let living = self.living.as_ref();
-            living.is_none_or(|living| living.contains(&node.number))
+            let lives = living.is_none_or(|living| living.contains(&node.number));
+            lives && !self.draining.contains(&node.number)
         };
         let others = || {
             let others = self.nodes.iter().filter(|node| node.number != self.own);
@@ -55,6 +59,9 @@ impl Registry {
             .collect();
         for connection in self.connections.values_mut() {
             connection.sent_on = false;
+        }
+        if self.has_directory() {
+            effects.push(Effect::Ask(Ask::Drain(until.is_some())));
         }
         self.send_on_idle(&mut effects);
         effects

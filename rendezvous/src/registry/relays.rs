@@ -3,7 +3,7 @@
 use p2pdbg_proto::{
     node::NodeNumber,
     relay::{LegGrant, LegId, TICKET_LIFETIME},
-    rendezvous::{FromRendezvous, Role, SessionId},
+    rendezvous::{FromRendezvous, Refusal, Role, SessionId},
     secret::{Secret, random_bytes},
 };
 
@@ -17,7 +17,8 @@ use crate::{
 const COST: u32 = 20;
 
 impl Registry {
-    /// Has a session relayed by another node, as a member asks; both are told. What cannot be is not answered.
+    /// Has a session relayed by another node, as a member asks; both are told. What cannot be is not answered, but that
+    /// the node goes out of service: the member has others to ask for.
     pub(super) fn relay_elsewhere(
         &mut self,
         now: Now,
@@ -25,7 +26,7 @@ impl Registry {
         session: SessionId,
         number: NodeNumber,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Result<(), Refusal> {
         let rate = self.limits.signals;
         let within_rate = self
             .connections
@@ -34,8 +35,12 @@ impl Registry {
         let accounts = self.sessions.accounts_of(session, id);
         let relay = self.cluster.as_ref().and_then(|c| c.relay(number));
         let (Some(accounts), Some(key), true) = (accounts, relay, within_rate) else {
-            return;
+            return Ok(());
         };
+        let draining = self.cluster.as_ref().map(|c| &c.draining);
+        if draining.is_some_and(|draining| draining.contains(&number)) {
+            return Err(Refusal::Draining);
+        }
         let legs = [(); 2].map(|()| LegGrant {
             leg: LegId(random_bytes()),
             key: Secret::random(),
@@ -48,7 +53,7 @@ impl Registry {
             expires: now.unix_s.saturating_add(TICKET_LIFETIME.as_secs()),
         });
         let Some(ticket) = sealed else {
-            return;
+            return Ok(());
         };
         for role in [Role::Listener, Role::Connector] {
             let message = FromRendezvous::RelayAt {
@@ -59,5 +64,6 @@ impl Registry {
             };
             effects.push(Effect::Tell(accounts[side(role)].0, message));
         }
+        Ok(())
     }
 }

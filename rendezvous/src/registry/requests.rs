@@ -48,8 +48,7 @@ impl Registry {
             }
             ToRendezvous::Confirmed { session } => self.confirmed(now, id, session, effects),
             ToRendezvous::Relay { session, node } => {
-                self.relay_elsewhere(now, id, session, node, effects);
-                Ok(())
+                self.relay_elsewhere(now, id, session, node, effects)
             }
             // For the hub, which has heard it.
             ToRendezvous::Clock { .. } => Ok(()),

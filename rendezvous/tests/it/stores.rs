@@ -13,7 +13,7 @@ use std::{
 use p2pdbg_identity::{Authority, IDENTITY_FILE, StateDir, tls::SERVER_NAME};
 use p2pdbg_proto::{
     code::Nameplate,
-    rendezvous::{Credential, Role, ToRendezvous},
+    rendezvous::{Credential, FromRendezvous, Refusal, Role, SessionId, ToRendezvous},
     secret::Secret,
 };
 use p2pdbg_rendezvous::{
@@ -40,7 +40,7 @@ struct Cluster {
 /// A node that serves.
 struct Node {
     server: Server,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl Cluster {
@@ -69,6 +69,14 @@ impl Cluster {
         directory
             .write_atomically(CLUSTER_SECRET, &self.secret)
             .unwrap();
+        let config = self.config(number, store, &state);
+        Node {
+            server: Server::start(config).await.unwrap(),
+            state,
+        }
+    }
+
+    fn config(&self, number: u8, store: &str, state: &TempDir) -> ServerConfig {
         let nodes = vec![
             "17=127.0.0.1".parse().unwrap(),
             "18=127.0.0.1:3479".parse().unwrap(),
@@ -79,16 +87,12 @@ impl Cluster {
             relays: Vec::new(),
             store: Some(StoreUrl::new(store.to_owned())),
         };
-        let config = ServerConfig {
+        ServerConfig {
             bind: vec!["127.0.0.1:0".parse().unwrap()],
             alt_port: 0,
             state: Some(state.path().into()),
             cluster: Some(cluster),
             ..ServerConfig::default()
-        };
-        Node {
-            server: Server::start(config).await.unwrap(),
-            _state: state,
         }
     }
 }
@@ -97,6 +101,30 @@ impl Node {
     async fn nodes(&self) -> NodesReport {
         let status = soon(self.server.operator().status()).await;
         status.and_then(|status| status.cluster).unwrap()
+    }
+
+    /// Somebody who was welcomed.
+    async fn peer(&self, credential: Credential) -> Peer {
+        let fingerprint = self.server.url().fingerprint.unwrap();
+        let mut peer = Peer::connect(self.server.addresses()[0], fingerprint).await;
+        peer.hello(credential).await;
+        peer.told().await;
+        peer
+    }
+
+    /// A session that both members have confirmed, the listener first.
+    async fn session(&self) -> (Peer, Peer, SessionId) {
+        let key = self.server.url().access_key.clone().unwrap();
+        let mut listener = self.peer(Credential::AccessKey(key)).await;
+        let nameplate = listener.listen(None).await.nameplate;
+        let mut connector = self.peer(Credential::None).await;
+        connector.say(&ToRendezvous::Join { nameplate }).await;
+        let session = listener.introduced().await.session;
+        for member in [&mut listener, &mut connector] {
+            member.say(&ToRendezvous::Confirmed { session }).await;
+            member.told().await;
+        }
+        (listener, connector, session)
     }
 
     /// Waits until it says this of the store; gives why, if it is of no use.
@@ -516,5 +544,55 @@ async fn node_that_lives_and_is_not_in_the_list_is_shown() {
         node.knows(&[17, 42]).await;
         let nodes = node.nodes().await.nodes;
         assert_eq!(nodes.last().unwrap().at, "");
+    }
+}
+
+/// Has a session relayed by node 18, again and again, until that is granted, or is refused.
+async fn relayed_at_the_other(connector: &mut Peer, session: SessionId, granted: bool) {
+    let node = "18".parse().unwrap();
+    soon(async {
+        loop {
+            connector.say(&ToRendezvous::Relay { session, node }).await;
+            let is_granted = loop {
+                match connector.hear().await {
+                    FromRendezvous::RelayAt { .. } => break true,
+                    FromRendezvous::Refused { refusal, .. } => {
+                        assert_eq!(refusal, Refusal::Draining);
+                        break false;
+                    }
+                    _ => {}
+                }
+            };
+            if is_granted == granted {
+                return;
+            }
+            // It counts as twenty signals.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn node_that_goes_out_of_service_relays_no_new_sessions_of_others_until_it_is_back() {
+    for program in programs() {
+        let store = Store::start(&program, &[]);
+        let cluster = Cluster::new();
+        let url = store.url("redis", "");
+        let [home, other] = [cluster.node(17, &url).await, cluster.node(18, &url).await];
+        home.knows(&[17, 18]).await;
+        let (_listener, mut connector, session) = home.session().await;
+        relayed_at_the_other(&mut connector, session, true).await;
+        other.server.operator().drain(None).await;
+        relayed_at_the_other(&mut connector, session, false).await;
+        assert!(other.server.operator().undrain().await);
+        relayed_at_the_other(&mut connector, session, true).await;
+        // As at SIGTERM; the store holds for a while yet that the node lives.
+        other.server.shutdown().await;
+        relayed_at_the_other(&mut connector, session, false).await;
+        home.knows(&[17, 18]).await;
+        let config = cluster.config(18, &url, &other.state);
+        let _again = Server::start(config).await.unwrap();
+        relayed_at_the_other(&mut connector, session, true).await;
     }
 }

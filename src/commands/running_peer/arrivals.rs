@@ -50,9 +50,7 @@ impl RunningPeer {
             MeetingEvent::Offered(script) => return Ok(Some(RunningPeerEvent::Offered(script))),
             MeetingEvent::Code(code) => return Ok(Some(RunningPeerEvent::Code(code))),
             MeetingEvent::CodeBurned => self.reporter.emit(Event::Warning(code_burned())),
-            MeetingEvent::CodesOver(failure) => {
-                self.warn_of(WarningCode::CodeBurned, &failure);
-            }
+            MeetingEvent::CodesOver(failure) => self.warn_of(WarningCode::CodeBurned, &failure),
             MeetingEvent::Pairing => {
                 self.stage = ProcessState::Pairing;
                 if self.sessions.is_empty() {
@@ -73,6 +71,9 @@ impl RunningPeer {
             }
             MeetingEvent::RelayAt(channel, at) => {
                 self.tell(channel, SessionInput::RelayAt(at));
+            }
+            MeetingEvent::RelayRefused(channel, node) => {
+                self.tell(channel, SessionInput::RelayRefused(node));
             }
             MeetingEvent::PeerLeft(channel) => self.tell(channel, SessionInput::PeerLeft),
             MeetingEvent::Message(channel, message) => {

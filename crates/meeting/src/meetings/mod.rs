@@ -269,6 +269,12 @@ impl Meetings {
     }
 
     fn on_refused(&mut self, now: Instant, request: &Request, refusal: Refusal) {
+        if let (Request::Relay(session, node), Refusal::Draining) = (request, refusal) {
+            if let Some((id, _)) = self.channels.carried_by(*session) {
+                self.tell(MeetingEvent::RelayRefused(id, *node));
+            }
+            return;
+        }
         if let Request::Listen(nameplate) = request {
             self.registration.code.on_refused(*nameplate);
         }

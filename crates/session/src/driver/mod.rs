@@ -307,6 +307,7 @@ impl SessionDriver {
             SessionInput::Message(PeerMessage::Introduce(_)) => {}
             SessionInput::Message(PeerMessage::Distances(there)) => self.on_distances(there),
             SessionInput::RelayAt(at) => self.on_relay_at(at),
+            SessionInput::RelayRefused(node) => self.on_relay_refused(node),
             SessionInput::PeerLeft => self.decide(Input::PeerLeft),
             SessionInput::Replaced => self.end(SessionEnd::Replaced),
             SessionInput::Describe(answer) => drop(answer.send(self.describe())),

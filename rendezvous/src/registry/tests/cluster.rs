@@ -153,6 +153,28 @@ fn node_out_of_service_passes_over_a_next_one_that_the_store_knows_to_be_dead() 
     assert_eq!(sent_on(&begun), [(OTHER, 18)], "the store says nothing");
 }
 
+#[test]
+fn node_out_of_service_says_so_and_passes_over_a_next_one_that_goes_out_too() {
+    let mut bench = with_directory(17);
+    let key = bench.key();
+    arrive(&mut bench, OTHER, key);
+    let draining = |numbers: &[u8]| {
+        let numbers = numbers.iter().map(|one| number(*one));
+        Found::Draining(numbers.collect())
+    };
+    bench
+        .registry
+        .on_directory(Instant::now(), draining(&[18, 23]));
+    let until = bench.now.instant + Duration::from_secs(600);
+    let begun = bench.registry.drain(bench.now, Some(until));
+    assert_eq!(sent_on(&begun), [], "nobody else stays");
+    assert_eq!(asks(begun), [Ask::Drain(true)]);
+    bench.registry.on_directory(Instant::now(), draining(&[18]));
+    assert_eq!(sent_on(&bench.registry.expire(bench.now)), [(OTHER, 23)]);
+    let taken_back = bench.registry.drain(bench.now, None);
+    assert_eq!(asks(taken_back), [Ask::Drain(false)]);
+}
+
 fn with_directory(own: u8) -> Bench {
     let mut bench = Bench::new();
     let cluster = Cluster::new(number(own), nodes()).with_directory();
