@@ -19,10 +19,12 @@ mod relays;
 mod requests;
 mod revocation;
 mod room;
+mod session_end;
 mod session_room;
 mod sessions;
 mod shared_limits;
 mod standing;
+mod succession;
 pub(crate) mod voucher_codec;
 mod vouchers;
 
@@ -329,7 +331,7 @@ impl Registry {
             };
             effects.push(Effect::Tell(id, expired));
         }
-        for session in self.sessions.unconfirmed_at(now.instant) {
+        for session in self.sessions.over_at(now.instant) {
             self.end_session(session, Ended::Cut, &mut effects);
         }
         let silent: Vec<ConnId> = self

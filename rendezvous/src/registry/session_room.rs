@@ -31,6 +31,22 @@ impl Registry {
         ending
     }
 
+    /// The sessions whose place another one of these two would take, once both have confirmed it: a key that has all
+    /// that it may has room for it, or its members could not go on together until one of them came anew.
+    pub(super) fn replaced_by_another(
+        &self,
+        place: &MeetingPoint,
+        ids: [ConnId; 2],
+    ) -> Vec<SessionId> {
+        // Whoever has guessed at a code has confirmed nothing by that.
+        let of_one = match place {
+            MeetingPoint::Handle(_) => self.connections.get(&ids[0]),
+            MeetingPoint::Nameplate(_) => None,
+        };
+        let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
+        self.sessions.succeeded(of_one, ids)
+    }
+
     /// What makes room at a connection that has all the sessions that it may, at the cost of whoever has most of them:
     /// one peer that comes by many connections would keep all others out.
     fn ending_for_others(
@@ -48,22 +64,24 @@ impl Registry {
         self.sessions.of_the_greediest(staying(), at, comes)
     }
 
-    /// Whether these two may begin another session, on the account of these keys, once these sessions have ended. One
-    /// of the two has shown nothing if one is `unknown`.
+    /// Whether these two may begin another session, on the account of these keys, once these sessions have ended; in
+    /// the place of the others on their keys' accounts. One of the two has shown nothing if one is `unknown`.
     pub(super) fn may_begin(
         &mut self,
         now: Instant,
         ids: [ConnId; 2],
         keys: [KeyId; 2],
         unknown: bool,
-        ending: &[SessionId],
+        [ending, replaced]: [&[SessionId]; 2],
     ) -> Result<(), Refusal> {
         self.has_room_for_session(unknown, ending)?;
         for id in ids {
             self.may_hold_another(id, ending)?;
         }
+        let mut not_counted = ending.to_vec();
+        not_counted.extend(replaced.iter().filter(|one| !ending.contains(one)));
         for key in keys {
-            self.key_may_have_a_session(now, key, ending)?;
+            self.key_may_have_a_session(now, key, &not_counted)?;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use super::{
     connection::{Connection, Holder},
     greediest::{Who, oldest_of_the_greediest},
     limit,
+    succession::Succession,
 };
 use crate::{
     keys::KeyId,
@@ -38,6 +39,8 @@ struct Session {
     members: [Member; 2],
     /// Until when both have to confirm, if one of them has shown nothing of its own yet.
     confirm_by: Option<Instant>,
+    /// Whether it takes the place of another one of the same members, or another one has taken its own.
+    succession: Succession,
     /// What is logged of it lies in this.
     span: Span,
 }
@@ -53,6 +56,20 @@ impl Session {
         [Some(one), (other != one).then_some(other)]
             .into_iter()
             .flatten()
+    }
+
+    /// The keys on whose account it counts.
+    fn counts_for(&self) -> impl Iterator<Item = KeyId> {
+        let counts = self.succession.counts();
+        self.accounts().filter(move |_| counts)
+    }
+
+    /// When it ends by itself, if it does.
+    fn ends(&self) -> Option<Instant> {
+        self.confirm_by
+            .into_iter()
+            .chain(self.succession.ends())
+            .min()
     }
 
     /// Whether each may know already where the other is: who names a handle knows the other's secret.
@@ -174,6 +191,39 @@ impl Sessions {
         oldest.filter(|_| shared.len() >= TOGETHER)
     }
 
+    /// Those of these sessions that another one with these two as members would take the place of: each has been
+    /// confirmed.
+    pub(super) fn succeeded<'a>(
+        &self,
+        sessions: impl Iterator<Item = &'a SessionId>,
+        [one, other]: [ConnId; 2],
+    ) -> Vec<SessionId> {
+        let shared = sessions.filter(|session| self.joins(**session, one, other));
+        let is_confirmed = |id: &SessionId| self.table.get(id).is_some_and(Session::is_confirmed);
+        shared.copied().filter(is_confirmed).collect()
+    }
+
+    /// Both members of this session have confirmed: it takes the place of those that the two have had before.
+    fn succeed(&mut self, now: Instant, of_one: &[SessionId], session: SessionId) {
+        let Some(newest) = self.table.get_mut(&session) else {
+            return;
+        };
+        newest.succession = Succession::None;
+        let (number, [one, other]) = (newest.number, newest.members.each_ref().map(|m| m.conn));
+        for before in of_one {
+            if !self.joins(*before, one, other) {
+                continue;
+            }
+            let Some(before) = self.table.get_mut(before).filter(|s| s.number < number) else {
+                continue;
+            };
+            for key in before.counts_for() {
+                self.keys.remove(&key);
+            }
+            before.succession = Succession::over_at(now);
+        }
+    }
+
     /// Of these sessions of one connection the one that ends for whoever `comes`, if one does.
     pub(super) fn of_the_greediest<'a>(
         &self,
@@ -209,7 +259,10 @@ impl Sessions {
 
     /// How many there are on this key's account, besides these.
     pub(super) fn of_key_without(&self, key: KeyId, without: &[SessionId]) -> usize {
-        self.keys.of(&key) - self.count(without, |session| session.accounts().any(|one| one == key))
+        self.keys.of(&key)
+            - self.count(without, |session| {
+                session.counts_for().any(|one| one == key)
+            })
     }
 
     /// How many of these are like that.
@@ -252,10 +305,10 @@ impl Sessions {
         shows.then_some(bound.ip).into_iter().collect()
     }
 
-    /// Those that should have been confirmed by now.
-    pub(super) fn unconfirmed_at(&self, now: Instant) -> Vec<SessionId> {
-        let late = |session: &&Session| session.confirm_by.is_some_and(|by| by <= now);
-        let all = self.table.iter().filter(|(_, session)| late(session));
+    /// Those that should have been confirmed by now, and those whose place others have taken a while ago.
+    pub(super) fn over_at(&self, now: Instant) -> Vec<SessionId> {
+        let is_over = |session: &&Session| session.ends().is_some_and(|ends| ends <= now);
+        let all = self.table.iter().filter(|(_, session)| is_over(session));
         all.map(|(id, _)| *id).collect()
     }
 
@@ -289,6 +342,7 @@ impl Registry {
             return Err(Refusal::Draining);
         }
         let making_room = self.ending_for_another(&place, ids);
+        let replaced = self.replaced_by_another(&place, ids);
         let unknown = ids.iter().any(|id| self.is_keyless(*id));
         let session = SessionId(random_bytes());
         let members = [
@@ -296,13 +350,14 @@ impl Registry {
             self.member(connector, listener),
         ];
         let keys = members.each_ref().map(|member| member.key);
-        self.may_begin(now.instant, ids, keys, unknown, &making_room)?;
+        self.may_begin(now.instant, ids, keys, unknown, [&making_room, &replaced])?;
         // Nothing keeps it from beginning any more: else somebody's session would end for one that does not.
         for ending in making_room {
             self.end_session(ending, Ended::Cut, effects);
         }
         let key = self.keys.name(members[0].key);
         self.sessions.begun += 1;
+        let pairs_by = now.instant + self.limits.pairing_within;
         let began = Session {
             number: self.sessions.begun,
             span: tracing::info_span!(parent: None, "session", id = ?session, key),
@@ -311,7 +366,8 @@ impl Registry {
                 MeetingPoint::Handle(_) => None,
             },
             members,
-            confirm_by: unknown.then(|| now.instant + self.limits.pairing_within),
+            confirm_by: unknown.then_some(pairs_by),
+            succession: Succession::at_begin(!replaced.is_empty(), pairs_by),
         };
         let grants = ids.map(|_| LegGrant {
             leg: LegId(random_bytes()),
@@ -421,6 +477,13 @@ impl Registry {
             }
         }
         let [listener, connector] = ids;
+        let of_one = self.connections.get(&listener);
+        let of_one: Vec<_> = of_one
+            .iter()
+            .flat_map(|one| &one.sessions)
+            .copied()
+            .collect();
+        self.sessions.succeed(now.instant, &of_one, session);
         for (id, other) in [(listener, connector), (connector, listener)] {
             self.vouch(now, id, other, effects);
         }
@@ -475,19 +538,6 @@ impl Registry {
         other.map_or(KeyId::NOBODY, |other| other.key)
     }
 
-    /// How many bytes of one key may wait for peers.
-    pub(crate) fn most_waiting_of_key(&self) -> usize {
-        self.limits.outgoing_bytes_per_key
-    }
-
-    /// A member takes in what it is told in this session more slowly than the other one says it: the session ends,
-    /// rather than the connection that serves the member's other sessions too.
-    pub(crate) fn on_overflow(&mut self, session: SessionId) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.end_session(session, Ended::Cut, &mut effects);
-        effects
-    }
-
     /// Ends all, with both members' connections as they are.
     pub(crate) fn end_sessions(&mut self) -> Vec<Effect> {
         let all: Vec<_> = self.sessions.table.keys().copied().collect();
@@ -520,7 +570,7 @@ impl Registry {
                 "a session has ended"
             );
         });
-        for key in ended.accounts() {
+        for key in ended.counts_for() {
             self.sessions.keys.remove(&key);
         }
         for member in &ended.members {

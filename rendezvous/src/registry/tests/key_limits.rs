@@ -315,3 +315,79 @@ fn codes_that_are_claimed_are_no_more_than_a_key_and_a_connection_may_have() {
     assert_eq!(gather(other, 2), 2);
     assert_eq!(gather(default, each), each);
 }
+
+/// A listener and a connector with a key that may have one session, which they have confirmed, at this handle.
+fn one_session_of_a_key() -> (Bench, Handle, SessionId, KeyId) {
+    let limits = KeyLimits {
+        sessions: Some(1),
+        ..KeyLimits::default()
+    };
+    let (mut bench, key) = two_keys(limits);
+    let handle = Handle::random();
+    for id in [LISTENER, CONNECTOR, OTHER] {
+        bench.arrive(id, key.clone());
+    }
+    bench.meet(LISTENER, &handle, Role::Listener);
+    let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+    let session = introductions(&effects).0.session;
+    bench.confirm(session, [LISTENER, CONNECTOR]);
+    let key = bench.file.find(&"other".parse().unwrap()).unwrap().id;
+    (bench, handle, session, key)
+}
+
+/// Whether somebody else with that key may begin a session with the listener.
+fn another_begins(bench: &mut Bench) -> bool {
+    let handle = Handle::random();
+    bench.meet(LISTENER, &handle, Role::Listener);
+    match refusal(&bench.meet(OTHER, &handle, Role::Connector)) {
+        None => true,
+        Some(Refusal::Limit { .. }) => false,
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn session_that_another_has_taken_the_place_of_does_not_count_and_ends_soon() {
+    let (mut bench, handle, first, key) = one_session_of_a_key();
+    assert!(!another_begins(&mut bench));
+    let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+    let second = introductions(&effects).0.session;
+    // Both are there, since nobody knows yet whether the second one comes to anything.
+    assert_eq!(bench.registry.taken_by_key()[&key].sessions, 2);
+    bench.confirm(second, [LISTENER, CONNECTOR]);
+    assert_eq!(bench.registry.taken_by_key()[&key].sessions, 1);
+    assert_eq!(
+        bench.registry.sessions(),
+        2,
+        "one carries what is on its way"
+    );
+    assert!(!another_begins(&mut bench));
+    bench.pass(Duration::from_secs(10));
+    let ended = bench.registry.expire(bench.now);
+    assert!(ended.contains(&Effect::CloseLegs {
+        session: first,
+        linger: false
+    }));
+    assert_eq!(bench.registry.sessions(), 1);
+    bench.lose(CONNECTOR);
+    assert!(another_begins(&mut bench));
+}
+
+#[test]
+fn session_that_takes_no_other_ones_place_in_time_ends_and_adds_one_at_the_most() {
+    let (mut bench, handle, first, key) = one_session_of_a_key();
+    let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+    let second = introductions(&effects).0.session;
+    let third = bench.meet(CONNECTOR, &handle, Role::Connector);
+    assert!(matches!(refusal(&third), Some(Refusal::Limit { .. })));
+    bench.pass(bench.limits.pairing_within);
+    let ended = bench.registry.expire(bench.now);
+    let closes = |session| {
+        ended.contains(&Effect::CloseLegs {
+            session,
+            linger: false,
+        })
+    };
+    assert!(closes(second) && !closes(first));
+    assert_eq!(bench.registry.taken_by_key()[&key].sessions, 1);
+}
