@@ -49,6 +49,22 @@ pub(crate) fn certified_until(
     tls::certified_until(identity, authority?, &node.at.host)
 }
 
+/// Whether a process that takes the place of this one would find what it needs to take its number at once.
+///
+/// # Errors
+/// What is missing or damaged.
+pub(crate) fn can_be_followed(config: &ServerConfig, state: &StateDir) -> Result<(), StartError> {
+    let store = config.cluster.as_ref().and_then(|c| c.store.as_ref());
+    if !cfg!(feature = "cluster") || store.is_none() {
+        return Ok(());
+    }
+    crate::cluster_store::Epoch::can_be_followed(state).map_err(|why| {
+        StartError::Cluster(format!(
+            "{why}, by which the next process takes the number of this node: stop p2pdbg-rendezvous and start it again"
+        ))
+    })
+}
+
 /// By which this host opens tickets of other nodes, if it is one of several or relays for them.
 pub(crate) fn ticket_key(
     config: &ServerConfig,

@@ -211,11 +211,13 @@ impl Server {
         }
     }
 
-    /// Whether another process could go on in the place of this one, as far as the state directory goes.
+    /// Whether another process could go on in the place of this one, as far as the state directory goes, and what is
+    /// handed out.
     ///
     /// # Errors
     /// What is missing there, or cannot be read.
     pub fn can_be_succeeded(&self) -> Result<(), StartError> {
+        open_offer(&self.config)?;
         StateFiles::can_be_inherited(&self.config, self.operator.key_directory.directory().path())
     }
 

@@ -79,7 +79,7 @@ impl StateFiles {
             let state = Self::read_or_make(config, directory)?;
             let has_secret = state.cluster_secret.is_some();
             cluster_node::authority(config, &state.identity, has_secret)?;
-            Ok(())
+            cluster_node::can_be_followed(config, &state.directory)
         };
         look().map_err(mended_by_a_backup)
     }

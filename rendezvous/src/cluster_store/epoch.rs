@@ -29,24 +29,55 @@ impl Epoch {
     /// Draws one for this process and keeps it; with the one before it, if that has served with this very directory:
     /// the lock on it shows that it is gone. The one that served with a directory of which this is a copy may live.
     pub(crate) fn begin(state: &StateDir) -> Result<(Self, Option<Self>), StateError> {
-        let boot = fs::read_to_string(BOOT).unwrap_or_default();
-        Self::begin_since(boot.trim(), state)
+        Self::begin_since(&boot(), state)
+    }
+
+    /// Whether a process after this one would find this one's: without it that one cannot take the node's number before
+    /// the store has forgotten who had it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) fn can_be_followed(state: &StateDir) -> Result<(), String> {
+        let path = state.path().join(FILE);
+        let wrong = |how: &str| Err(format!("the file {} is {how}", path.display()));
+        match Self::kept(&directory_since(&boot(), state), state) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) if path.exists() => wrong("damaged"),
+            Ok(None) => wrong("missing"),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// The same on a host that has run since this `boot`: a copy of a whole volume or host has the directory at the
     /// same number, but it was started at another time.
     fn begin_since(boot: &str, state: &StateDir) -> Result<(Self, Option<Self>), StateError> {
-        let directory = format!("{}/{boot}", number_of(state.path()));
-        let kept = state.read(FILE)?;
-        let before = kept.and_then(|bytes| {
-            let text = std::str::from_utf8(&bytes).ok()?;
-            let (epoch, of) = text.trim_end().split_once(' ')?;
-            epoch.parse().ok().filter(|_| of == directory)
-        });
+        let directory = directory_since(boot, state);
+        let before = Self::kept(&directory, state)?;
         let epoch = Self::draw();
         state.write_atomically(FILE, format!("{epoch} {directory}\n").as_bytes())?;
         Ok((epoch, before))
     }
+
+    /// The one that is kept, if it is of this directory.
+    fn kept(directory: &str, state: &StateDir) -> Result<Option<Self>, StateError> {
+        let kept = state.read(FILE)?;
+        Ok(kept.and_then(|bytes| {
+            let text = std::str::from_utf8(&bytes).ok()?;
+            let (epoch, of) = text.trim_end().split_once(' ')?;
+            epoch.parse().ok().filter(|_| of == directory)
+        }))
+    }
+}
+
+/// At which start of the host this one is.
+fn boot() -> String {
+    let boot = fs::read_to_string(BOOT).unwrap_or_default();
+    boot.trim().to_owned()
+}
+
+/// What tells the directory from its copies.
+fn directory_since(boot: &str, state: &StateDir) -> String {
+    format!("{}/{boot}", number_of(state.path()))
 }
 
 /// By what a directory differs from its copies on one host: its file system, and the number that this gave it.

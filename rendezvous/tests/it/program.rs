@@ -327,6 +327,23 @@ async fn upgrade_is_refused_while_a_secret_is_damaged_or_the_directory_open_to_o
 }
 
 #[tokio::test]
+async fn upgrade_is_refused_while_what_is_handed_out_is_missing() {
+    let (state, offer) = (state_dir(), tempfile::tempdir().unwrap());
+    let script = offer.path().join("run.sh");
+    fs::write(&script, "echo\n").unwrap();
+    let args = [&ANY[..], &["--offer", offer.path().to_str().unwrap()]].concat();
+    let mut running = Running::start_piped(state.path(), &args);
+    fs::remove_file(&script).unwrap();
+    let (refused, _stderr) = refused_upgrade(&mut running).await;
+    assert!(refused.contains("run.sh cannot be read"), "{refused}");
+    // It serves as before.
+    running.peer().await;
+    fs::write(&script, "echo\n").unwrap();
+    running.signal(Signal::USR2);
+    assert_eq!(running.next_line(), running.first_line);
+}
+
+#[tokio::test]
 async fn program_that_does_not_say_its_version_keeps_the_one_that_runs_from_nothing() {
     let (state, home) = (state_dir(), state_dir());
     let program = home.path().join("p2pdbg-rendezvous");

@@ -596,3 +596,27 @@ async fn node_that_goes_out_of_service_relays_no_new_sessions_of_others_until_it
         relayed_at_the_other(&mut connector, session, true).await;
     }
 }
+
+#[tokio::test]
+async fn node_makes_no_place_for_a_successor_that_could_not_show_whose_number_it_takes() {
+    // Whether the store answers makes no difference.
+    let node = Cluster::new().node(17, "redis://127.0.0.1:1").await;
+    node.server.can_be_succeeded().unwrap();
+    let path = node.state.path().join("node-epoch");
+    let before = std::fs::read(&path).unwrap();
+    for now in ["", "damaged", "0123456789abcdef of another directory"] {
+        std::fs::write(&path, now).unwrap();
+        let why = node.server.can_be_succeeded().unwrap_err().to_string();
+        assert!(why.contains("node-epoch is damaged"), "{why}");
+        assert!(why.contains("start it again"), "{why}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let why = node.server.can_be_succeeded().unwrap_err().to_string();
+    assert!(why.contains("node-epoch is missing"), "{why}");
+    assert!(!path.exists());
+    StateDir::open(Some(node.state.path()), PROGRAM)
+        .unwrap()
+        .write_atomically("node-epoch", &before)
+        .unwrap();
+    node.server.can_be_succeeded().unwrap();
+}
