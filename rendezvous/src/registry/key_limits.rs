@@ -9,7 +9,7 @@ use p2pdbg_proto::rendezvous::{Refusal, SessionId};
 
 use super::{
     ConnId, Effect, Now, Registry, connection::Standing, shared_limits::is_met_soon,
-    voucher_codec::Account,
+    vouched::VouchedPeers, voucher_codec::Account,
 };
 use crate::{
     keys::{KeyId, KeyRing},
@@ -27,7 +27,7 @@ pub(super) struct ByKey {
     /// How many there are by each key, with the key itself or with a voucher.
     peers: Tally<KeyId>,
     /// How many of those have a voucher.
-    vouched: Tally<KeyId>,
+    vouched: VouchedPeers<ConnId>,
     /// Those with the same voucher; their numbers grow in the order in which they came.
     bearers: HashMap<(KeyId, Account), BTreeSet<ConnId>>,
 }
@@ -38,7 +38,7 @@ impl ByKey {
             Standing::Full(key) => self.peers.add(key),
             Standing::Vouched(key, account) => {
                 self.peers.add(key);
-                self.vouched.add(key);
+                self.vouched.add(key, id);
                 self.bearers.entry((key, account)).or_default().insert(id);
             }
             Standing::Keyless | Standing::Stranger { .. } => {}
@@ -50,7 +50,7 @@ impl ByKey {
             Standing::Full(key) => self.peers.remove(&key),
             Standing::Vouched(key, account) => {
                 self.peers.remove(&key);
-                self.vouched.remove(&key);
+                self.vouched.remove(key, id);
                 let all = self.bearers.entry((key, account)).or_default();
                 all.remove(&id);
                 if all.is_empty() {
@@ -64,7 +64,7 @@ impl ByKey {
     /// Whether nobody is there by any key.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.vouched.is_empty() && self.bearers.is_empty()
+        self.peers.is_empty() && self.vouched.len() == 0 && self.bearers.is_empty()
     }
 }
 
@@ -216,6 +216,31 @@ impl Registry {
     }
 
     pub(super) fn vouched_of(&self, key: KeyId) -> usize {
-        self.present.by_key.vouched.of(&key)
+        self.present.by_key.vouched.of(key)
+    }
+
+    /// Whether there is room for one more peer that has come by a voucher, if this one has. A quarter of what those
+    /// without a key may have is kept for who has no voucher either. Of the rest the key with most of them gives one
+    /// place up for a peer of one that has fewer: vouchers are as many as somebody has pairings, and addresses are
+    /// cheap.
+    pub(super) fn has_room_for_vouched(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let standing = self.connections.get(&id).map(|one| one.standing);
+        let Some(Standing::Vouched(key, _)) = standing else {
+            return true;
+        };
+        let vouched = &self.present.by_key.vouched;
+        if vouched.len() <= unreserved(unreserved(self.limits.connections)) {
+            return true;
+        }
+        let first = vouched.first_of_a_greater(key);
+        if let Some(first) = first {
+            self.make_way(now, first, effects);
+        }
+        first.is_some()
     }
 }

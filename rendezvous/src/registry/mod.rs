@@ -25,6 +25,7 @@ mod sessions;
 mod shared_limits;
 mod standing;
 mod succession;
+mod vouched;
 pub(crate) mod voucher_codec;
 mod vouchers;
 
@@ -418,7 +419,7 @@ impl Registry {
         };
         self.may_come(now, id, effects)?;
         // The rest is kept for those who have a key.
-        if !has_key && !self.has_room_without_key(now, over_tcp, effects) {
+        if !has_key && !self.has_room_without_key(now, id, effects) {
             self.turn_away(id);
             return Err(Refusal::Full);
         }

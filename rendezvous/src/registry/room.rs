@@ -40,13 +40,19 @@ impl Resting {
 }
 
 impl Registry {
-    /// Whether there is room for one more peer without a key, once one that waits for nothing has gone if need be.
+    /// Whether there is room for one more peer without a key, once another has gone if need be: one that waits for
+    /// nothing, or has a voucher under a key of which more are here.
     pub(super) fn has_room_without_key(
         &mut self,
         now: Now,
-        over_tcp: bool,
+        id: ConnId,
         effects: &mut Vec<Effect>,
     ) -> bool {
+        if !self.has_room_for_vouched(now, id, effects) {
+            return false;
+        }
+        let newcomer = self.connections.get(&id);
+        let over_tcp = newcomer.is_some_and(|one| one.arrival.over_tcp);
         let (present, limits) = (&self.present, &self.limits);
         let of_tcp = over_tcp && present.without_key_over_tcp >= unreserved(limits.tcp_connections);
         if !of_tcp && present.without_key < unreserved(limits.connections) {

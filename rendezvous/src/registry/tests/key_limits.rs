@@ -391,3 +391,64 @@ fn session_that_takes_no_other_ones_place_in_time_ends_and_adds_one_at_the_most(
     assert!(closes(second) && !closes(first));
     assert_eq!(bench.registry.taken_by_key()[&key].sessions, 1);
 }
+
+/// A rendezvous for sixteen with two keys, and the vouchers of so many who have paired with each and left.
+fn vouchers_of_two_keys(counts: [u64; 2]) -> (Bench, [Vec<Credential>; 2]) {
+    let limits = Limits {
+        connections: 16,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    let other = AccessKey::random();
+    add(&mut bench.file, "other", &other, KeyLimits::default());
+    bench.apply();
+    let keys = [bench.key(), Credential::AccessKey(other)];
+    let mut granted = |key: Credential, count: u64| {
+        bench.arrive(LISTENER, key);
+        let nameplate = bench.listen(LISTENER, None).nameplate;
+        let vouchers = (100..100 + count).map(|id| {
+            bench.arrive(ConnId(id), Credential::None);
+            let voucher = bench.voucher(ConnId(id), nameplate);
+            bench.lose(ConnId(id));
+            Credential::Voucher(voucher)
+        });
+        let vouchers: Vec<_> = vouchers.collect();
+        bench.lose(LISTENER);
+        vouchers
+    };
+    let [one, other] = keys;
+    let vouchers = [granted(one, counts[0]), granted(other, counts[1])];
+    (bench, vouchers)
+}
+
+impl Bench {
+    /// Whether a peer is let in, which waits at a handle then.
+    fn comes_to_wait(&mut self, id: u64, credential: &Credential) -> bool {
+        let comes = self.comes(id, credential);
+        match comes {
+            true => drop(self.meet(ConnId(id), &Handle::random(), Role::Connector)),
+            false => drop(self.lose(ConnId(id))),
+        }
+        comes
+    }
+}
+
+#[test]
+fn vouchers_of_one_key_leave_room_for_other_keys_and_for_who_joins_by_code() {
+    let (mut bench, [many, few]) = vouchers_of_two_keys([20, 6]);
+    let crowd = many.iter().zip(200..);
+    let crowd = crowd.filter(|(voucher, id)| bench.comes_to_wait(*id, voucher));
+    assert_eq!(crowd.count(), 9);
+    // Those who come without anything, a quarter of what peers without a key may have.
+    let by_code = (300..310).filter(|id| bench.comes_to_wait(*id, &Credential::None));
+    assert_eq!(by_code.count(), 3);
+    // Until both keys have as many, and the first of the crowd go.
+    let others = few.iter().zip(400..);
+    let others = others.filter(|(voucher, id)| bench.comes_to_wait(*id, voucher));
+    assert_eq!(others.count(), 4);
+    let is_here = |id: &u64| bench.registry.connections.contains_key(&ConnId(*id));
+    let here: Vec<u64> = (200..220).filter(is_here).collect();
+    assert_eq!(here, [204, 205, 206, 207, 208]);
+    assert_eq!((300..310).filter(is_here).count(), 3);
+    assert_eq!(bench.registry.peers(), 12);
+}
