@@ -162,3 +162,24 @@ fn where_only_small_datagrams_pass_everything_works_over_tcp() {
 fn where_only_small_datagrams_come_in_everything_works_over_tcp() {
     small_datagrams_alone("u-small1", true);
 }
+
+#[test]
+fn where_udp_is_blocked_and_long_packets_are_lost_without_a_word_everything_works_over_tcp() {
+    let Some(lab) = lab("u-hole") else {
+        return;
+    };
+    apart_over_tcp(&lab);
+    lab.nat_b.block(Flow::udp()).unwrap();
+    let there = lab.nat_b.external_ip();
+    for direction in ["saddr", "daddr"] {
+        lab.net
+            .router()
+            .nft(&format!(
+                "table ip hole {{ chain forward {{ type filter hook forward priority 0; \
+                 ip {direction} {there} meta length > 1280 counter drop; }}; }}"
+            ))
+            .unwrap();
+    }
+    let pair = talk(&setting(&lab));
+    assert_eq!(pair.connector.path(PathKind::Relay).via, Via::Tcp);
+}

@@ -78,6 +78,26 @@ impl TcpPort {
     }
 }
 
+/// Connects from any port, of `local` if that is given, with segments as short as those of a direct path.
+///
+/// # Errors
+/// Whatever the operating system says.
+pub async fn connect(to: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = match to {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // What is received is as short too, since the other end is told so as the connection is made.
+    limit_segments(SockRef::from(&socket), LONGEST_SEGMENT);
+    if let Some(local) = local {
+        socket.bind((local, 0).into())?;
+    }
+    let stream = socket.connect(to).await?;
+    #[cfg(not(target_os = "linux"))]
+    limit_segments(SockRef::from(&stream), LONGEST_SEGMENT);
+    Ok(stream)
+}
+
 fn open(local: SocketAddr, longest_segment: u32) -> io::Result<Socket> {
     let domain = Domain::for_address(local);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
@@ -154,7 +174,15 @@ mod tests {
         let (theirs, their_listener) = TcpPort::listen(LOCALHOST).unwrap();
         let dialled = ours.dial((LOCALHOST, theirs.number()).into());
         let (dialled, accepted) = tokio::join!(dialled, their_listener.accept());
-        for stream in [dialled.unwrap(), accepted.unwrap().0] {
+        let plain = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+        let connected = connect(plain.local_addr().unwrap(), Some(LOCALHOST));
+        let (connected, accepted_there) = tokio::join!(connected, plain.accept());
+        for stream in [
+            dialled.unwrap(),
+            accepted.unwrap().0,
+            connected.unwrap(),
+            accepted_there.unwrap().0,
+        ] {
             // What the kernel tells is without the options.
             let mss = SockRef::from(&stream).tcp_mss().unwrap();
             assert!((500..=LONGEST_SEGMENT).contains(&mss), "{mss}");

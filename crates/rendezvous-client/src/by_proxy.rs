@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, net::SocketAddr, sync::atomic::Ordering};
 
 use p2pdbg_base::Untrusted;
+use p2pdbg_net::tcp_port;
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
 use super::{
@@ -72,7 +73,7 @@ async fn connect_any(mut addresses: Addresses) -> Result<(TcpStream, SocketAddr)
                 }
                 begun.push(address);
                 attempts.spawn(async move {
-                    let connected = TcpStream::connect(address).await;
+                    let connected = tcp_port::connect(address, None).await;
                     let stream = connected.map_err(|error| Untrusted::of_error(&error).to_string())?;
                     Ok((stream, address))
                 });

@@ -13,14 +13,14 @@ use std::{
 
 use p2pdbg_base::Untrusted;
 use p2pdbg_identity::tls;
-use p2pdbg_net::nat64::Nat64;
+use p2pdbg_net::{nat64::Nat64, tcp_port};
 use p2pdbg_proto::{
     node::{Node, NodeNumber},
     url::{HostAt, RendezvousUrl},
 };
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     time::{Instant, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -361,7 +361,7 @@ impl TcpRoute {
             (Some(proxy), _) => return self.through(proxy, authority).await,
             (None, Some(address)) => {
                 let target = self.nat64.target(address).await;
-                let connected = self.connect_from(target).await;
+                let connected = tcp_port::connect(target, self.local).await;
                 connected.map_err(|_| self.unreachable())?
             }
             (None, None) => return Err(self.unreachable()),
@@ -383,18 +383,6 @@ impl TcpRoute {
     /// The host, as TLS names it.
     pub(super) fn name(&self) -> Result<ServerName<'static>, LinkError> {
         ServerName::try_from(self.url.host.clone()).map_err(|e| local(&e))
-    }
-
-    async fn connect_from(&self, target: SocketAddr) -> io::Result<TcpStream> {
-        let Some(local) = self.local else {
-            return TcpStream::connect(target).await;
-        };
-        let socket = match target {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        socket.bind((local, 0).into())?;
-        socket.connect(target).await
     }
 
     /// Nothing answers, or not in time.
