@@ -23,11 +23,11 @@ pub(super) fn advise(findings: &mut Findings) {
 fn help(findings: &Findings) -> Vec<String> {
     let mut help = Vec::new();
     let Some(rendezvous) = &findings.rendezvous else {
-        help.push(
+        help.push(with_what_is_wrong(findings).unwrap_or_else(|| {
             "Name a rendezvous (--rendezvous URL, or P2PDBG_RENDEZVOUS): without one this cannot tell what the \
              network does."
-                .to_owned(),
-        );
+                .to_owned()
+        }));
         if findings.nat.is_none() {
             return help;
         }
@@ -52,10 +52,10 @@ fn help(findings: &Findings) -> Vec<String> {
                 .to_owned(),
         );
     } else if !rendezvous.udp.answers && !rendezvous.answers_over_tcp() {
-        help.push(
+        help.push(with_what_is_wrong(findings).unwrap_or_else(|| {
             "Check that p2pdbg-rendezvous runs and that its UDP and TCP port is open in the firewalls on the way."
-                .to_owned(),
-        );
+                .to_owned()
+        }));
     }
     help.extend(with_its_view(rendezvous));
     if rendezvous.control == ControlConnection::WelcomeWithoutKey {
@@ -77,6 +77,14 @@ fn help(findings: &Findings) -> Vec<String> {
         );
     }
     help
+}
+
+/// What to do about what is wrong with the way to the rendezvous, in a sentence.
+fn with_what_is_wrong(findings: &Findings) -> Option<String> {
+    let mut hint = findings.error.as_ref()?.hint.clone()?;
+    hint.get_mut(..1)?.make_ascii_uppercase();
+    hint.push('.');
+    Some(hint)
 }
 
 /// What the operator of the rendezvous could do, so that it sees its peers as they are.

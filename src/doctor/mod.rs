@@ -65,7 +65,8 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     // What needs nobody's answer is measured while the others are waited for.
     let aside = async { tokio::join!(gateway(), target.tcp(), target.direct_tcp()) };
     let answers = Answers::collect(&target, &examination.stun, &progress);
-    let ((gateway, tcp, direct_tcp), answers) = tokio::join!(aside, answers);
+    let ((gateway, tcp, direct_tcp), mut answers) = tokio::join!(aside, answers);
+    answers.heed(tcp.as_ref().and_then(|tcp| tcp.in_its_place.clone()));
     let udp = answers.udp(tcp.as_ref());
     let lifetime = match answers.server() {
         Some(server) if examination.deep && answers.nat.is_some() => {

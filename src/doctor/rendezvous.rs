@@ -104,22 +104,28 @@ pub(super) struct OverTcp {
     pub(super) alone: Probe,
     /// Inside a WebSocket, where that does not answer.
     pub(super) web: Option<Probe>,
+    /// What is wrong with what answers in the place of the rendezvous.
+    pub(super) in_its_place: Option<Failure>,
 }
 
 /// Whether one of the addresses, or the proxy, completes a TLS handshake over TCP, and if not, whether it does inside
 /// a WebSocket.
 pub(super) async fn tcp(route: &TcpRoute, addresses: &[SocketAddr]) -> OverTcp {
-    let alone = by(Way::Alone, route, addresses).await;
+    let (alone, in_its_place) = by(Way::Alone, route, addresses).await;
     let web = match alone.answers {
         true => None,
-        false => Some(by(Way::Web, route, addresses).await),
+        false => Some(by(Way::Web, route, addresses).await.0),
     };
-    OverTcp { alone, web }
+    OverTcp {
+        alone,
+        web,
+        in_its_place,
+    }
 }
 
 /// Tries all places side by side, each a little later than the one before, as sessions do: what is wrong with one of
-/// them says nothing of the network.
-async fn by(way: Way, route: &TcpRoute, addresses: &[SocketAddr]) -> Probe {
+/// them says nothing of the network. Also what is wrong with what answers in the place of the rendezvous.
+async fn by(way: Way, route: &TcpRoute, addresses: &[SocketAddr]) -> (Probe, Option<Failure>) {
     let places: Vec<Option<SocketAddr>> = match route.has_proxy() {
         true => vec![None],
         false => addresses.iter().copied().map(Some).collect(),
@@ -134,25 +140,53 @@ async fn by(way: Way, route: &TcpRoute, addresses: &[SocketAddr]) -> Probe {
         });
         later += STAGGER;
     }
-    let mut why = None;
+    let (mut why, mut in_its_place) = (None, None);
     let attempt = async {
         while let Some(attempt) = attempts.join_next().await {
             match attempt {
                 Ok(Ok(rtt)) => return Some(rtt),
-                Ok(Err(error)) => why = Some(error),
+                Ok(Err(fault)) => {
+                    why = Some(fault.why);
+                    in_its_place = fault.in_its_place.or(in_its_place.take());
+                }
                 Err(_) => {}
             }
         }
         None
     };
     let reached = tokio::time::timeout(TCP, attempt).await.ok().flatten();
-    Probe {
+    let probe = Probe {
         answers: reached.is_some(),
         rtt_ms: reached.flatten().map(milliseconds),
         why: match reached {
             Some(_) => None,
             None => Some(why.unwrap_or_else(|| "no answer".to_owned())),
         },
+    };
+    (probe, in_its_place.filter(|_| reached.is_none()))
+}
+
+/// Why a handshake over TCP failed.
+struct Fault {
+    why: String,
+    in_its_place: Option<Failure>,
+}
+
+impl From<LinkError> for Fault {
+    fn from(error: LinkError) -> Self {
+        Self {
+            why: error.to_string(),
+            in_its_place: matches!(error, LinkError::InItsPlace(_)).then(|| error.into()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self {
+            why: Untrusted::of_error(&error).to_string(),
+            in_its_place: None,
+        }
     }
 }
 
@@ -162,19 +196,16 @@ async fn handshake(
     way: Way,
     route: &TcpRoute,
     address: Option<SocketAddr>,
-) -> Result<Option<Duration>, String> {
+) -> Result<Option<Duration>, Fault> {
     let mut rtt = None;
     if let Some(address) = address.filter(|_| way == Way::Alone) {
         let target = route.nat64().target(address).await;
         let began = Instant::now();
         // A connection of its own: nothing is said on it.
-        TcpStream::connect(target)
-            .await
-            .map_err(|error| Untrusted::of_error(&error).to_string())?;
+        TcpStream::connect(target).await?;
         rtt = Some(began.elapsed());
     }
-    let stream = route.control_by(way, address).await;
-    stream.map_err(|e| e.to_string())?;
+    route.control_by(way, address).await?;
     Ok(rtt)
 }
 
@@ -189,8 +220,27 @@ pub(super) struct Welcome {
     pub(super) failure: Option<Failure>,
 }
 
-/// Says hello and takes leave.
-pub(super) async fn control(url: &RendezvousUrl, route: &TcpRoute) -> Welcome {
+impl Welcome {
+    pub(super) fn failed(failure: Failure) -> Self {
+        Self {
+            control: match failure.code {
+                ErrorCode::RendezvousRefused => ControlConnection::Refused,
+                ErrorCode::RendezvousVersion => ControlConnection::Version,
+                ErrorCode::RendezvousIdentity => ControlConnection::Identity,
+                _ => ControlConnection::Unreachable,
+            },
+            stun: Vec::new(),
+            failure: Some(failure),
+        }
+    }
+}
+
+/// Says hello to the one at these addresses, and takes leave.
+pub(super) async fn control(
+    url: &RendezvousUrl,
+    route: &TcpRoute,
+    addresses: &[SocketAddr],
+) -> Welcome {
     let credential = match &url.access_key {
         Some(key) => Credential::AccessKey(key.clone()),
         None => Credential::None,
@@ -203,23 +253,6 @@ pub(super) async fn control(url: &RendezvousUrl, route: &TcpRoute) -> Welcome {
         transports: Transports::Any,
     };
     let mut link = Link::open(config, credential, &changes);
-    let failed = |error: LinkError| {
-        let failure = Failure::from(error);
-        let control = match failure.code {
-            ErrorCode::RendezvousRefused => ControlConnection::Refused,
-            ErrorCode::RendezvousVersion => ControlConnection::Version,
-            ErrorCode::RendezvousIdentity => ControlConnection::Identity,
-            _ => ControlConnection::Unreachable,
-        };
-        Welcome {
-            control,
-            stun: Vec::new(),
-            failure: Some(failure),
-        }
-    };
-    let unreachable = LinkError::Unreachable {
-        authority: url.authority(),
-    };
     let welcome = match tokio::time::timeout(CONTROL, link.event()).await {
         Ok(Some(LinkEvent::Up { stun, .. })) => Welcome {
             control: match with_key {
@@ -229,8 +262,10 @@ pub(super) async fn control(url: &RendezvousUrl, route: &TcpRoute) -> Welcome {
             stun,
             failure: None,
         },
-        Ok(Some(LinkEvent::Down(error))) => failed(error),
-        Ok(Some(LinkEvent::Message(_)) | None) | Err(_) => failed(unreachable),
+        Ok(Some(LinkEvent::Down(error))) => Welcome::failed(error.into()),
+        Ok(Some(LinkEvent::Message(_)) | None) | Err(_) => {
+            Welcome::failed(route.no_answer(addresses).await.into())
+        }
     };
     let _ = tokio::time::timeout(Duration::from_millis(500), link.close()).await;
     welcome

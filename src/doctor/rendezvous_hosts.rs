@@ -101,7 +101,7 @@ async fn over_tcp<'a>(
             continue;
         }
         asked.spawn(async move {
-            let OverTcp { alone, web } = rendezvous::tcp(&route, &addresses).await;
+            let OverTcp { alone, web, .. } = rendezvous::tcp(&route, &addresses).await;
             (index, web.filter(|web| web.answers).unwrap_or(alone))
         });
     }

@@ -93,7 +93,7 @@ impl Target {
 
     async fn welcome(&self) -> Option<Welcome> {
         let (url, route) = self.reachable()?;
-        Some(rendezvous::control(url, route).await)
+        Some(rendezvous::control(url, route, &self.addresses).await)
     }
 }
 
@@ -167,6 +167,16 @@ impl Answers {
     pub(super) fn server(&self) -> Option<SocketAddr> {
         let sees = |seen: &&Seen| seen.mapped.is_some() && !seen.is_poor_view();
         self.views.iter().find(sees).map(|seen| seen.server)
+    }
+
+    /// Who answered in the place of the rendezvous says more than that it did not answer itself.
+    pub(super) fn heed(&mut self, in_its_place: Option<Failure>) {
+        let unreached = |welcome: &&mut Welcome| welcome.control == ControlConnection::Unreachable;
+        if let (Some(welcome), Some(failure)) =
+            (self.welcome.as_mut().filter(unreached), in_its_place)
+        {
+            *welcome = Welcome::failed(failure);
+        }
     }
 
     /// What was found of the rendezvous.

@@ -1,14 +1,15 @@
 //! `p2pdbg doctor` behind NATs of every kind that the kernel can be: it tells them apart.
 
-use std::{net::Ipv4Addr, process::Command};
+use std::{io::Write as _, net::Ipv4Addr, process::Command};
 
-use p2pdbg_natlab::{Host, Impairments, Lab, Mtu, Nat, NatKind, Network};
+use p2pdbg_natlab::{Host, Impairments, Lab, Mtu, Nat, NatKind, Network, Node};
 use serde_json::Value;
 
 use super::{
     DELAY,
-    harness::{Home, Rendezvous, RendezvousCommand, Transcript},
+    harness::{Home, Place, Rendezvous, RendezvousCommand, Transcript},
     place,
+    proxy::Hosts,
 };
 
 /// A rendezvous on the internet, with one address or two.
@@ -338,6 +339,102 @@ fn a_narrow_path_is_measured_to_the_word_whether_or_not_a_router_says_so() {
         assert_eq!(findings["path_mtu"]["bytes"], bytes, "{findings:#}");
         assert_eq!(status, Some(0));
     }
+}
+
+/// What the doctor says is wrong, with what to do about it.
+fn problem(findings: &Value) -> String {
+    let error = &findings["error"];
+    format!("{} ({})", error["message"], error["hint"])
+}
+
+#[test]
+fn network_that_leads_to_nobody_is_told_of_and_the_rendezvous_is_not_blamed() {
+    let Some(clinic) = Clinic::open("doc-offline", 1) else {
+        return;
+    };
+    let (_nat, host) = clinic.home("home", NatKind::PORT_RESTRICTED);
+    let node: &Node = &host;
+    node.ip("route del default\n").unwrap();
+    let (findings, status) = clinic.examine(&host, &[]);
+    assert!(
+        problem(&findings).contains("this host has no route"),
+        "{findings:#}"
+    );
+    assert_eq!(status, Some(4));
+    for blamed in ["runs", "Name a rendezvous"] {
+        assert!(!helps(&findings, blamed), "{findings:#}");
+    }
+
+    // As resolvers block names, and as a portal has all of them lead to itself.
+    let (_nat, host) = clinic.home("blocked", NatKind::PORT_RESTRICTED);
+    let url = clinic.rendezvous.url().to_string();
+    let (before, behind) = url.split_at(url.find('@').unwrap() + 1);
+    let fingerprint = &behind[behind.find('#').unwrap()..];
+    let named = |name: &str| format!("{before}{name}{fingerprint}");
+    let lines = [
+        "0.0.0.0 nobody.example",
+        "127.0.0.1 itself.example",
+        "192.168.99.99 portal.example",
+    ];
+    let _hosts = Hosts::of(&host, &lines.map(str::to_owned));
+    for (name, told) in [
+        (
+            "nobody.example",
+            "leads to 0.0.0.0 here, which is no host's address",
+        ),
+        (
+            "itself.example",
+            "leads to 127.0.0.1 here, which is this host itself",
+        ),
+        (
+            "portal.example",
+            "leads to 192.168.99.99 here, a private address",
+        ),
+    ] {
+        let (findings, _) = clinic.examine(&host, &["--rendezvous", &named(name)]);
+        assert!(problem(&findings).contains(told), "{findings:#}");
+        assert!(helps(&findings, "resolver"), "{findings:#}");
+        assert!(!helps(&findings, "firewalls"), "{findings:#}");
+    }
+    // One has been named, and is found nowhere.
+    let (findings, _) = clinic.examine(&host, &["--rendezvous", &named("unknown.example")]);
+    assert!(
+        problem(&findings).contains("has no address"),
+        "{findings:#}"
+    );
+    assert!(!helps(&findings, "Name a rendezvous"), "{findings:#}");
+}
+
+#[test]
+fn page_that_a_network_shows_in_place_of_the_rendezvous_is_told_of_as_sessions_tell_of_it() {
+    let Some(clinic) = Clinic::open("doc-portal", 1) else {
+        return;
+    };
+    let (nat, host) = clinic.home("hotel", NatKind::UDP_BLOCKED);
+    let node: &Node = &nat;
+    let portal = Place::Node(node.clone()).enter(|| std::net::TcpListener::bind("0.0.0.0:8080"));
+    let portal = portal.unwrap();
+    nat.nft(
+        "add table ip portal
+        add chain ip portal in { type nat hook prerouting priority -110; }
+        add rule ip portal in iifname \"lan\" meta l4proto tcp redirect to :8080",
+    )
+    .unwrap();
+    std::thread::spawn(move || {
+        for mut guest in portal.incoming().flatten() {
+            let page = b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\n\r\n";
+            let _ = guest.write_all(page);
+        }
+    });
+    let (findings, status) = clinic.examine(&host, &[]);
+    assert_eq!(
+        findings["error"]["code"], "rendezvous_version",
+        "{findings:#}"
+    );
+    assert_eq!(findings["rendezvous"]["control"], "version", "{findings:#}");
+    assert!(helps(&findings, "login in a browser"), "{findings:#}");
+    assert!(!helps(&findings, "firewalls"), "{findings:#}");
+    assert_eq!(status, Some(4));
 }
 
 #[test]

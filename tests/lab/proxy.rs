@@ -82,10 +82,10 @@ impl Office {
 }
 
 /// The names that a host knows. What `ip netns exec` puts in the place of /etc/hosts is in here.
-struct Hosts(PathBuf);
+pub(super) struct Hosts(PathBuf);
 
 impl Hosts {
-    fn of(host: &Host, lines: &[String]) -> Self {
+    pub(super) fn of(host: &Host, lines: &[String]) -> Self {
         let directory = PathBuf::from("/etc/netns").join(host.namespace());
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join("hosts"), lines.join("\n") + "\n").unwrap();

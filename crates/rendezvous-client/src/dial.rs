@@ -24,6 +24,7 @@ use super::{
     connection::{Connection, LinkTransport},
     names::{Batch, NO_ANSWER, STAGGER},
     quic,
+    silence::without_nobody,
     tls::{HANDSHAKE, TcpRoute},
 };
 
@@ -95,7 +96,7 @@ pub(super) async fn dial(
             }
         }
     }
-    Err(race.error())
+    Err(race.error().await)
 }
 
 /// Whether this is the address of a rendezvous whose address is not known.
@@ -160,7 +161,8 @@ impl<'a> Race<'a> {
     /// # Errors
     /// If there is no QUIC to be had on this host, or the host has said by now that it is too busy.
     fn on_found(&mut self, found: Vec<SocketAddr>) -> Result<(), LinkError> {
-        match self.admitted(found) {
+        let found = without_nobody(self.url, found);
+        match found.and_then(|found| self.admitted(found)) {
             Ok(admitted) => self.current = admitted,
             Err(error) => {
                 self.note(error);
@@ -316,20 +318,22 @@ impl<'a> Race<'a> {
     }
 
     /// What the person hears.
-    fn error(mut self) -> LinkError {
+    async fn error(mut self) -> LinkError {
         for (_, error) in std::mem::take(&mut self.elsewhere) {
             self.note(match error.is_passing() {
                 true => error,
                 false => LinkError::OfOneHost(Box::new(error)),
             });
         }
-        self.worst
-            .unwrap_or_else(|| match self.by_proxy || !self.route.has_proxy() {
-                true => self.route.unreachable(),
-                false => LinkError::Unreachable {
-                    authority: self.url.authority(),
-                },
-            })
+        match self.worst {
+            Some(worst) => worst,
+            None if self.by_proxy || !self.route.has_proxy() => {
+                self.route.no_answer(&self.begun).await
+            }
+            None => LinkError::Unreachable {
+                authority: self.url.authority(),
+            },
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can be wrong with the connection to the rendezvous, and whose fault it is.
 
+use std::net::IpAddr;
+
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
 use p2pdbg_proto::rendezvous::Refusal;
 
@@ -19,6 +21,22 @@ pub enum LinkError {
     Unreachable {
         /// Host and port of the rendezvous, as the URL has them.
         authority: String,
+    },
+    /// This host has no route there.
+    #[error("this host has no route to the rendezvous {authority}")]
+    NoRoute {
+        /// Host and port of the rendezvous, as the URL has them.
+        authority: String,
+    },
+    /// The host's name leads to where it can hardly be.
+    #[error("the name of the rendezvous {authority} leads to {ip} here, {what}")]
+    Misled {
+        /// Host and port of the rendezvous, as the URL has them.
+        authority: String,
+        /// Where to.
+        ip: IpAddr,
+        /// What is there.
+        what: &'static str,
     },
     /// It takes nobody on at this moment: it is about to stop, or too many come at once.
     #[error("the rendezvous {authority} takes no connections at this moment")]
@@ -151,7 +169,10 @@ impl LinkError {
             | LinkError::Moved { .. }
             | LinkError::ByTcp => 0,
             LinkError::Local(_) | LinkError::Lost(_) | LinkError::NotAProxy(_) => 1,
-            LinkError::Resolve { .. } | LinkError::Busy { .. } => 2,
+            LinkError::Resolve { .. }
+            | LinkError::NoRoute { .. }
+            | LinkError::Misled { .. }
+            | LinkError::Busy { .. } => 2,
             // Where there is a proxy, the name may be for it alone to resolve.
             LinkError::Proxy { .. } => 3,
             LinkError::InItsPlace(_) => 4,
@@ -175,6 +196,8 @@ impl LinkError {
         match self {
             LinkError::Resolve { .. }
             | LinkError::Unreachable { .. }
+            | LinkError::NoRoute { .. }
+            | LinkError::Misled { .. }
             | LinkError::Busy { .. }
             | LinkError::Lost(_)
             | LinkError::Moved { .. }
@@ -214,6 +237,15 @@ impl From<LinkError> for Failure {
             LinkError::Unreachable { .. } | LinkError::Web { .. } => (
                 ErrorCode::RendezvousUnreachable,
                 "check that p2pdbg-rendezvous runs there, and that UDP or TCP to that port is open on the way",
+            ),
+            LinkError::NoRoute { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "check this host's network: it may be offline, or its routes, a VPN's say, may leave that address out",
+            ),
+            LinkError::Misled { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "see which resolver or hosts file says so: it may block the name, or the network may want a login in a \
+                 browser first; if the rendezvous is there, check that it runs",
             ),
             LinkError::Busy { .. } => (
                 ErrorCode::RendezvousUnreachable,

@@ -16,6 +16,7 @@ mod node_memory;
 mod proxy;
 mod quic;
 mod reconnection;
+mod silence;
 mod socket;
 mod tcp_fallback;
 mod tcp_or_web;

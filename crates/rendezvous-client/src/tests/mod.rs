@@ -3,6 +3,7 @@
 mod by_web;
 mod in_its_place;
 mod names;
+mod silence;
 mod tcp_fallback;
 
 use std::{
