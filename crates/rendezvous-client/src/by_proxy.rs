@@ -37,6 +37,7 @@ impl TcpRoute {
             self.names().note_reached(&at, address);
         }
         opened.map_err(|refused| failed(refused.to_string()))?;
+        self.proxy_opened.store(true, Ordering::Relaxed);
         Ok(stream)
     }
 }

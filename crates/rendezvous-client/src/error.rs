@@ -75,6 +75,17 @@ pub enum LinkError {
         /// What the proxy answered, or how it failed.
         why: String,
     },
+    /// The proxy opens a connection to the rendezvous, and nothing comes by it.
+    #[error(
+        "the rendezvous {authority} is not reached over UDP, and nothing comes by the connection that the proxy {proxy} \
+         opens to it"
+    )]
+    BehindProxy {
+        /// Host and port of the rendezvous, as the URL has them.
+        authority: String,
+        /// Host and port of the proxy, without what lets us in there.
+        proxy: String,
+    },
     /// The rendezvous does not answer, and the environment names a proxy that is of no use.
     #[error("the rendezvous does not answer, and {0}")]
     NotAProxy(String),
@@ -174,7 +185,7 @@ impl LinkError {
             | LinkError::Misled { .. }
             | LinkError::Busy { .. } => 2,
             // Where there is a proxy, the name may be for it alone to resolve.
-            LinkError::Proxy { .. } => 3,
+            LinkError::Proxy { .. } | LinkError::BehindProxy { .. } => 3,
             LinkError::InItsPlace(_) => 4,
             LinkError::OfOneHost(error) | LinkError::ForNow(error) => error.says(),
             LinkError::Version { .. } | LinkError::Identity { .. } | LinkError::Refused { .. } => 5,
@@ -206,6 +217,7 @@ impl LinkError {
             | LinkError::ForNow(_)
             | LinkError::InItsPlace(_)
             | LinkError::Proxy { .. }
+            | LinkError::BehindProxy { .. }
             | LinkError::NotAProxy(_)
             | LinkError::Web { .. }
             | LinkError::Local(_) => true,
@@ -264,6 +276,11 @@ impl From<LinkError> for Failure {
                 ErrorCode::RendezvousUnreachable,
                 "check HTTPS_PROXY or ALL_PROXY (http://USER:PASSWORD@HOST:PORT), and what the proxy allows: if port 443 \
                  alone, have the rendezvous serve there; NO_PROXY names hosts that are reached without it",
+            ),
+            LinkError::BehindProxy { .. } => (
+                ErrorCode::RendezvousUnreachable,
+                "check that p2pdbg-rendezvous runs there, and that the proxy lets through what is no HTTP and opens no TLS; \
+                 HTTPS_PROXY or ALL_PROXY names it, and NO_PROXY hosts that are reached without it",
             ),
             LinkError::NotAProxy(_) => (
                 ErrorCode::RendezvousUnreachable,

@@ -70,6 +70,8 @@ pub struct TcpRoute {
     names: Names,
     /// Whether the proxy has answered, whatever it said, since this attempt began.
     pub(super) proxy_answered: Arc<AtomicBool>,
+    /// Whether it has opened a connection.
+    pub(super) proxy_opened: Arc<AtomicBool>,
 }
 
 /// The nodes of a rendezvous, as one of them has told.
@@ -115,6 +117,7 @@ impl TcpRoute {
             memory: None,
             names: Names::default(),
             proxy_answered: Arc::default(),
+            proxy_opened: Arc::default(),
         }
     }
 
@@ -140,6 +143,7 @@ impl TcpRoute {
     fn anew(&self) -> Self {
         Self {
             proxy_answered: Arc::default(),
+            proxy_opened: Arc::default(),
             ..self.clone()
         }
     }
@@ -393,6 +397,12 @@ impl TcpRoute {
                 LinkError::Proxy {
                     proxy: proxy.to_string(),
                     why: Refused::Silent.to_string(),
+                }
+            }
+            (None, Some(proxy)) if self.proxy_opened.load(Ordering::Relaxed) => {
+                LinkError::BehindProxy {
+                    authority: self.url.authority(),
+                    proxy: proxy.to_string(),
                 }
             }
             (None, _) => LinkError::Unreachable {

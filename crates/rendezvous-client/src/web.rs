@@ -59,7 +59,10 @@ impl TcpRoute {
                 };
                 alone_failed.cancel();
                 // A rendezvous that is just starting again refuses at once.
-                let is_silent = matches!(error, LinkError::Unreachable { .. });
+                let is_silent = matches!(
+                    error,
+                    LinkError::Unreachable { .. } | LinkError::BehindProxy { .. }
+                );
                 let again = Instant::now() + AGAIN < again_until || !web_failed.is_cancelled();
                 if !is_silent || !again {
                     return Err(error);
