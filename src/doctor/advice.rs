@@ -92,9 +92,9 @@ fn with_its_view(rendezvous: &Rendezvous) -> Vec<String> {
     let mut help = Vec::new();
     if let Some(seen) = rendezvous.poor_view {
         help.push(format!(
-            "The rendezvous sees this host at {seen}, a private address: something in front of it rewrites sources (a \
-             container's proxy or bridge, a load balancer). Have its operator give it the host's network; until then, \
-             --stun HOST at either end finds direct paths."
+            "The rendezvous sees this host at {seen}, a private address: it is in this host's own network, or something \
+             in front of it rewrites sources (a container's proxy or bridge, a load balancer), for which its operator \
+             should give it the host's network. Either way --stun HOST at one end finds direct paths."
         ));
     }
     if let Some(silent) = rendezvous.silent.first() {

@@ -269,7 +269,10 @@ fn a_rendezvous_with_a_poor_view_is_named_and_another_server_shows_the_nat() {
     assert_eq!(findings["rendezvous"]["udp"]["answers"], true);
     assert_eq!(findings["nat"], Value::Null, "{findings:#}");
     assert_eq!(findings["forecast"], serde_json::json!([]), "{findings:#}");
-    assert!(helps(&findings, "rewrites sources"), "{findings:#}");
+    // Nor could it be told from a rendezvous in a home, which sees whoever is at home as they are.
+    for possible in ["rewrites sources", "in this host's own network"] {
+        assert!(helps(&findings, possible), "{findings:#}");
+    }
     assert_eq!(status, Some(0));
 
     let (_stun, _server, address) = clinic.another_stun_server();

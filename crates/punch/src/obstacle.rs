@@ -22,7 +22,8 @@ pub enum Obstacle {
     UdpBlockedThere,
     /// No STUN server answers either end: the rendezvous' port is closed, or UDP gets out of neither network.
     UdpBlockedBoth,
-    /// The rendezvous sees the peers at a private address: something in front of it rewrites sources.
+    /// The rendezvous sees the peers at a private address: it is in the network of one, or something in front of it
+    /// rewrites sources.
     PoorView,
     /// Servers that had answered do not any more: nothing gets through to anybody.
     Outage,
@@ -155,7 +156,8 @@ impl fmt::Display for Obstacle {
                 "the rendezvous answers neither end over UDP: its UDP port is closed, or UDP gets out of neither network",
             ),
             Self::PoorView => f.write_str(
-                "the rendezvous sees the peers at a private address, so something in front of it rewrites sources",
+                "the rendezvous sees the peers at a private address: it is in a peer's own network, or something in front \
+                 of it rewrites sources",
             ),
             Self::Outage => {
                 f.write_str("an outage: no server that had answered over UDP answers any more")

@@ -72,7 +72,7 @@ impl Screen {
         }
         if let Some(seen) = rendezvous.poor_view {
             let text = format!(
-                "sees this host at {seen}, which is private: sources are rewritten before it"
+                "sees this host at {seen}, which is private: it is in this network, or sources are rewritten before it"
             );
             self.layout.row(Tone::Warning, "view", &text);
         }
