@@ -495,8 +495,8 @@ impl StreamDriver {
 
     /// Sends the control frames that are due, on the best tunnel; without one they wait to be announced again.
     fn send_frames(&mut self, timer_fired: bool) {
-        let best = self.best.borrow().clone();
-        let Some(tunnel) = best else {
+        let best = self.best.borrow();
+        let Some(tunnel) = best.as_ref() else {
             return;
         };
         self.uplink.retire();
@@ -504,11 +504,11 @@ impl StreamDriver {
         let end_came_by = self.end_came_by.as_ref().filter(|tunnel| tunnel.is_open());
         while let Some(frame) = receiver.poll_frame(timer_fired) {
             let confirms = matches!(&frame, Frame::Ack(ack) if ack.ended);
-            let way = end_came_by.filter(|_| confirms).unwrap_or(&tunnel);
+            let way = end_came_by.filter(|_| confirms).unwrap_or(tunnel);
             send_frame(way, frame);
         }
         while let Some(frame) = self.uplink.sender.poll_frame() {
-            send_frame(&tunnel, frame);
+            send_frame(tunnel, frame);
         }
         if !self.downlink.receiver.wants_timer() {
             self.ack_at = None;
