@@ -18,6 +18,9 @@ use tokio::{
 /// How long the proxy may take to open the connection.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How every answer in HTTP/1 begins.
+const HTTP: &[u8] = b"HTTP/";
+
 /// Where a proxy listens whose URL names no port.
 const DEFAULT_PORT: u16 = 80;
 
@@ -189,14 +192,7 @@ impl Proxy {
             let written = stream.write_all(request.as_bytes()).await;
             written.map_err(|_| Refused::Lost)?;
             stream.flush().await.map_err(|_| Refused::Lost)?;
-            // Some send a page with a refusal; its head is enough.
-            let head = match read_head(stream).await {
-                Ok(head) => head,
-                // Some close after a refusal without ending the head; its first line tells all the same.
-                Err(HeadFault::Lost(head)) if head.contains(&b'\n') => head,
-                Err(HeadFault::Lost(_)) => return Err(Refused::Lost),
-                Err(HeadFault::NotHttp) => return Err(Refused::NotHttp),
-            };
+            let head = read_answer(stream).await?;
             match self.judge(status(&head).ok_or(Refused::NotHttp)?, authority) {
                 Err(Refused::Unauthorized | Refused::WrongPassword) if !takes_password(&head) => {
                     Err(Refused::OtherProof)
@@ -231,6 +227,25 @@ impl Proxy {
             500..=504 => Refused::Unreachable(to()),
             status => Refused::Status(status),
         })
+    }
+}
+
+/// The head of what a proxy answers in the end: some send a page with a refusal, and its head is enough.
+async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Refused> {
+    loop {
+        let head = match read_head(stream).await {
+            Ok(head) => head,
+            // Some close after a refusal without ending the head; its first line tells all the same.
+            Err(HeadFault::Lost(head)) if head.contains(&b'\n') => head,
+            Err(HeadFault::Lost(head)) if HTTP.starts_with(&head) || head.starts_with(HTTP) => {
+                return Err(Refused::Lost);
+            }
+            Err(HeadFault::Lost(_) | HeadFault::NotHttp) => return Err(Refused::NotHttp),
+        };
+        // The answer is still to come (RFC 9110 section 15.2); 101 is one.
+        if !matches!(status(&head), Some(100 | 102..=199)) {
+            return Ok(head);
+        }
     }
 }
 
@@ -467,6 +482,7 @@ mod tests {
             &b"HTTP/1.1 200 Connection established\r\n\r\n"[..],
             b"HTTP/1.0 200\r\nProxy-agent: tinyproxy\r\n\r\n",
             b"HTTP/1.1 204 x\n\n",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\nLink: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
         ] {
             let answer = [head, b"behind"].concat();
             assert_eq!(open(&answer, "proxy").await, Ok(()));
@@ -534,6 +550,8 @@ mod tests {
         .concat();
         for garbage in [
             &b"SSH-2.0-x\r\n\r\n"[..],
+            // A SOCKS proxy that closes.
+            b"\x05\xff",
             b"HTTP/2 200\r\n\r\n",
             b"HTTP/1.1 2\xff0\r\n\r\n",
             b"HTTP/1.1 20000 x\r\n\r\n",
