@@ -18,7 +18,7 @@ use p2pdbg::{
     },
     commands,
     config::Config,
-    report::{Format, Printer},
+    report::{Format, OutputLost, Printer},
 };
 use p2pdbg_base::{Descriptors, ErrorCode, Failure, Outcome, say, secret_variables, shows_colours};
 use p2pdbg_events::{Event, Reporter, Warning, WarningCode};
@@ -43,24 +43,24 @@ fn main() -> ExitCode {
     match command {
         CliCommand::Listen(args) => {
             let format = format(args.session.json);
-            run(format, Role::Listener, verbose, |reporter| {
+            run(format, Role::Listener, verbose, |reporter, output_lost| {
                 let mut ask = ask_code;
                 let environment = Environment::of_process(&mut ask)?;
                 warn_of_open_file(&environment, &reporter);
                 let mut options = cli::resolve_listen(args, environment)?;
                 options.session.policy.descriptors = Descriptors::take_all();
-                block_on(commands::listen::run(options, reporter))
+                block_on(commands::listen::run(options, reporter, output_lost))
             })
         }
         CliCommand::Connect(args) => {
             let format = format(args.session.json);
-            run(format, Role::Connector, verbose, |reporter| {
+            run(format, Role::Connector, verbose, |reporter, output_lost| {
                 let mut ask = ask_code;
                 let environment = Environment::of_process(&mut ask)?;
                 warn_of_open_file(&environment, &reporter);
                 let mut options = cli::resolve_connect(args, environment)?;
                 options.session.policy.descriptors = Descriptors::take_all();
-                block_on(commands::connect::run(options, reporter))
+                block_on(commands::connect::run(options, reporter, output_lost))
             })
         }
         CliCommand::Setup { url } => status(setup(url)),
@@ -87,7 +87,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return show_help(error);
     };
     match cli::asks_for_events(&words()) {
-        Some(role) => run(Format::Json, role, 0, |_| Err(failure)),
+        Some(role) => run(Format::Json, role, 0, |_, _| Err(failure)),
         None => status(Err(failure)),
     }
 }
@@ -170,20 +170,23 @@ fn run(
     format: Format,
     role: Role,
     verbose: u8,
-    command: impl FnOnce(Reporter) -> Result<Outcome, Failure>,
+    command: impl FnOnce(Reporter, OutputLost) -> Result<Outcome, Failure>,
 ) -> ExitCode {
     let (reporter, printer) = Printer::start(format, role);
     start_logging(verbose, printer.log_writer());
-    let status = match command(reporter.clone()) {
-        Ok(outcome) => outcome.exit_status(),
+    match command(reporter.clone(), printer.output_lost()) {
+        Ok(outcome) => match printer.finish().map(|fault| status(Err(fault))) {
+            // What a COMMAND ended with says more, and so does ^C.
+            Some(status) if outcome == Outcome::Done => status,
+            _ => ExitCode::from(outcome.exit_status()),
+        },
         Err(failure) => {
             let status = failure.exit_status();
             reporter.emit(Event::Error(cli::without_secrets(failure, &words())));
-            status
+            printer.finish();
+            ExitCode::from(status)
         }
-    };
-    printer.finish();
-    ExitCode::from(status)
+    }
 }
 
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -910,6 +910,20 @@ fn a_usage_error_is_an_event_where_events_are_asked_for() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn usage_error_that_cannot_be_written_as_an_event_is_said_on_standard_error() {
+    let home = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = p2pdbg(home.path())
+        .args(["listen", "--json", "-R", "x"])
+        .stdout(full.unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).starts_with("error: -R"), "{output:?}");
+}
+
+#[test]
 fn a_configuration_file_at_fault_is_named_with_its_line() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("config").join("p2pdbg");

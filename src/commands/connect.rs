@@ -19,13 +19,21 @@ use super::{
     interrupt::Interrupt,
     running_peer::{RunningPeer, RunningPeerEvent},
 };
-use crate::cli::{Command, ConnectOptions, Meeting, PeersOptions};
+use crate::{
+    cli::{Command, ConnectOptions, Meeting, PeersOptions},
+    report::OutputLost,
+};
 
-/// Runs until the session is over, the COMMAND or the process that it belongs to has ended, or it is interrupted.
+/// Runs until the session is over, the COMMAND or the process that it belongs to has ended, it is interrupted, or what
+/// it reports is lost.
 ///
 /// # Errors
 /// When it cannot go on.
-pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+pub async fn run(
+    options: ConnectOptions,
+    reporter: Reporter,
+    output_lost: OutputLost,
+) -> Result<Outcome, Failure> {
     #[cfg(unix)]
     let mut options = options;
     #[cfg(unix)]
@@ -38,6 +46,7 @@ pub async fn run(options: ConnectOptions, reporter: Reporter) -> Result<Outcome,
         interrupt: Interrupt::new()?.or_end_of_stdin(options.until_stdin_ends)?,
         #[cfg(unix)]
         owner: options.owner.and_then(Pid::from_raw).map(Owner::watch),
+        output_lost,
     };
     if let Some(command) = &options.command {
         look_for(command)?;
@@ -79,20 +88,26 @@ struct Stop {
     interrupt: Interrupt,
     #[cfg(unix)]
     owner: Option<Owner>,
+    output_lost: OutputLost,
 }
 
 impl Stop {
-    /// Waits for either. Cancelling it loses nothing.
-    async fn wait(&mut self) -> Outcome {
+    /// Waits for any of it. Cancelling it loses nothing.
+    async fn wait(&mut self) -> Result<Outcome, Failure> {
         #[cfg(unix)]
-        if let Some(owner) = &self.owner {
-            return tokio::select! {
-                () = self.interrupt.wait() => Outcome::Interrupted,
-                () = owner.ended() => Outcome::Done,
-            };
+        let owner = async {
+            match &self.owner {
+                Some(owner) => owner.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        #[cfg(not(unix))]
+        let owner = std::future::pending::<()>();
+        tokio::select! {
+            () = self.interrupt.wait() => Ok(Outcome::Interrupted),
+            () = owner => Ok(Outcome::Done),
+            failure = self.output_lost.wait() => Err(failure),
         }
-        self.interrupt.wait().await;
-        Outcome::Interrupted
     }
 }
 
@@ -107,7 +122,7 @@ async fn serve(
     loop {
         let event = tokio::select! {
             event = host.event() => event,
-            outcome = stop.wait(), if running.is_none() => return Ok(outcome),
+            outcome = stop.wait(), if running.is_none() => return outcome,
             status = ended(&mut running) => {
                 let status = status?;
                 host.drain().await;

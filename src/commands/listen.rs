@@ -14,13 +14,20 @@ use super::{
     offer,
     running_peer::{RunningPeer, RunningPeerEvent},
 };
-use crate::cli::{ListenOptions, PeersOptions};
+use crate::{
+    cli::{ListenOptions, PeersOptions},
+    report::OutputLost,
+};
 
-/// Runs until it is interrupted.
+/// Runs until it is interrupted, or what it reports is lost.
 ///
 /// # Errors
 /// When it cannot go on.
-pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, Failure> {
+pub async fn run(
+    options: ListenOptions,
+    reporter: Reporter,
+    mut output_lost: OutputLost,
+) -> Result<Outcome, Failure> {
     #[cfg(unix)]
     let _reaper = super::orphans::Reaper::start()?;
     let mut interrupt = Interrupt::new()?.or_end_of_stdin(options.until_stdin_ends)?;
@@ -45,6 +52,7 @@ pub async fn run(options: ListenOptions, reporter: Reporter) -> Result<Outcome, 
         let event = tokio::select! {
             event = host.event() => event,
             () = interrupt.wait() => break Ok(Outcome::Interrupted),
+            failure = output_lost.wait() => break Err(failure),
         };
         match event {
             Ok(RunningPeerEvent::Offered(script)) => offer = offer::known(script),

@@ -74,13 +74,14 @@ impl Human {
         }
     }
 
-    pub(super) fn event(&mut self, of: Of, event: &Event) {
-        if let Event::Ready {
-            code: Some(code), ..
-        } = event
-        {
-            self.print_code(&code.to_string());
-        }
+    /// # Errors
+    /// If the code cannot be written to standard output.
+    pub(super) fn event(&mut self, of: Of, event: &Event) -> io::Result<()> {
+        let code = match event {
+            Event::Ready { code, .. } => code.as_ref(),
+            _ => None,
+        };
+        let written = code.map_or(Ok(()), |code| self.print_code(&code.to_string()));
         let resumed = matches!(event, Event::Resumed { .. });
         let lines = self.shown(of.clone()).view.lines(event);
         for mut line in lines {
@@ -95,6 +96,15 @@ impl Human {
                 self.print(&Line { text, ..line });
             }
         }
+        written
+    }
+
+    /// Warns of what is no event.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.print(&Line {
+            text: format!("warning: {warning}"),
+            weight: Weight::Warning,
+        });
     }
 
     fn shown(&mut self, of: Of) -> &mut Shown {
@@ -186,14 +196,11 @@ impl Human {
     }
 
     /// The code stands alone on its line of standard output, for a person to copy or a script to read.
-    fn print_code(&mut self, code: &str) {
+    fn print_code(&mut self, code: &str) -> io::Result<()> {
         let mut print = || writeln!(self.out, "{code}").and_then(|()| self.out.flush());
-        let result = match &mut self.screen {
+        match &mut self.screen {
             Screen::Terminal { line, .. } => line.print_above(print),
             Screen::Plain(_) => print(),
-        };
-        if let Err(error) = result {
-            tracing::warn!(%error, "the code could not be written to standard output");
         }
     }
 
@@ -277,14 +284,16 @@ mod tests {
     #[test]
     fn the_code_alone_is_on_standard_output() {
         let (mut human, out, err) = plain();
-        human.event(None, &ready());
-        human.event(
-            None,
-            &Event::Paired {
-                peer: Untrusted::new("web-1"),
-                known: false,
-            },
-        );
+        human.event(None, &ready()).unwrap();
+        human
+            .event(
+                None,
+                &Event::Paired {
+                    peer: Untrusted::new("web-1"),
+                    known: false,
+                },
+            )
+            .unwrap();
         assert_eq!(out.text(), "482913-orbit-lemon-tiger\n");
         let said = "run:\n    p2pdbg connect 482913-orbit-lemon-tiger\nor, with the program behind it:\n    \
                     p2pdbg connect 482913-orbit-lemon-tiger -- dlv exec\n";
@@ -299,10 +308,12 @@ mod tests {
             None,
             Some(Status::new(Activity::Pairing)),
         )]));
-        human.event(
-            None,
-            &Event::Warning(Warning::new(WarningCode::OneFamily, "::1 is taken")),
-        );
+        human
+            .event(
+                None,
+                &Event::Warning(Warning::new(WarningCode::OneFamily, "::1 is taken")),
+            )
+            .unwrap();
         assert_eq!(err.text(), "warning: ::1 is taken\n");
         assert_eq!(human.redraw_every(), None);
     }
@@ -311,15 +322,19 @@ mod tests {
     fn a_command_that_has_the_terminal_is_disturbed_by_what_matters_alone() {
         let (mut human, _, err) = plain();
         human.release_terminal();
-        human.event(None, &Event::Closed { why: "done".into() });
-        human.event(None, &Event::PeerLost { streams: 1 });
-        human.event(
-            None,
-            &Event::Resumed {
-                gap_ms: 900,
-                streams: 1,
-            },
-        );
+        human
+            .event(None, &Event::Closed { why: "done".into() })
+            .unwrap();
+        human.event(None, &Event::PeerLost { streams: 1 }).unwrap();
+        human
+            .event(
+                None,
+                &Event::Resumed {
+                    gap_ms: 900,
+                    streams: 1,
+                },
+            )
+            .unwrap();
         assert_eq!(
             err.text(),
             "p2pdbg: network lost, holding 1 debugger connection\n\
@@ -331,15 +346,19 @@ mod tests {
     fn of_several_sessions_every_line_says_which_it_is_of() {
         let (mut human, _, err) = plain();
         for name in ["web-1", "web-2"] {
-            human.event(
-                Some(name.into()),
-                &Event::Paired {
-                    peer: Untrusted::new(name),
-                    known: false,
-                },
-            );
+            human
+                .event(
+                    Some(name.into()),
+                    &Event::Paired {
+                        peer: Untrusted::new(name),
+                        known: false,
+                    },
+                )
+                .unwrap();
         }
-        human.event(Some("web-2".into()), &Event::PeerLost { streams: 1 });
+        human
+            .event(Some("web-2".into()), &Event::PeerLost { streams: 1 })
+            .unwrap();
         assert_eq!(
             err.text(),
             "web-1: paired with web-1\nweb-2: paired with web-2\n\

@@ -13,6 +13,8 @@
 //! from tearing the status line.
 
 mod human;
+mod json_lines;
+mod output;
 mod printer;
 pub(crate) mod status_line;
 pub(crate) mod status_text;
@@ -23,6 +25,7 @@ use std::collections::BTreeMap;
 
 use p2pdbg_events::{Of, Status};
 
+pub use output::OutputLost;
 pub use printer::{Format, LogWriter, Printer};
 pub use status_text::Described;
 pub(crate) use words::milliseconds;

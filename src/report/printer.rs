@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2pdbg_base::takes_escapes;
+use p2pdbg_base::{Failure, say, takes_escapes};
 use p2pdbg_events::{Event, Of, Reporter, Sink, Status, Warning, WarningCode};
 use p2pdbg_proto::rendezvous::Role;
 use tracing_subscriber::fmt::MakeWriter;
@@ -21,6 +21,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::{
     Statuses,
     human::{Human, Screen},
+    json_lines::JsonLines,
+    output::{Output, OutputLost},
 };
 
 /// How many reports may wait to be written.
@@ -88,8 +90,17 @@ impl Printer {
         LogWriter(above_status.then(|| Arc::clone(&self.shared)))
     }
 
-    /// Writes what is left and ends.
-    pub fn finish(self) {}
+    /// Tells when standard output is lost, and with it what the program is for.
+    pub fn output_lost(&self) -> OutputLost {
+        self.shared.lock().output.lost()
+    }
+
+    /// Writes what is left and ends; returns why something is missing on standard output that should have been kept.
+    pub fn finish(self) -> Option<Failure> {
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        shared.lock().output.fault()
+    }
 }
 
 impl Drop for Printer {
@@ -186,6 +197,7 @@ impl Sink for Shared {
 struct State {
     queue: VecDeque<Item>,
     statuses: Statuses,
+    output: Output,
     dropped: u64,
     closing: bool,
     finished: bool,
@@ -226,7 +238,7 @@ impl Shared {
             match self.next_work(last_drawn, backend.redraw_every()) {
                 Work::Items(items) => {
                     for item in items {
-                        backend.write(item);
+                        self.write(&mut backend, item);
                     }
                 }
                 Work::Dropped(count) => {
@@ -234,7 +246,8 @@ impl Shared {
                         "{count} reports are missing here: they came faster than they could be written"
                     );
                     let warning = Warning::new(WarningCode::EventsDropped, missing);
-                    backend.write(Item::Event(None, Box::new(Event::Warning(warning))));
+                    let event = Box::new(Event::Warning(warning));
+                    self.write(&mut backend, Item::Event(None, event));
                 }
                 Work::Draw(statuses) => {
                     backend.draw(statuses);
@@ -246,6 +259,19 @@ impl Shared {
         backend.clear();
         self.lock().finished = true;
         self.done.notify_all();
+    }
+
+    fn write(&self, backend: &mut Backend, item: Item) {
+        if let Item::Event(of, event) = &item {
+            self.lock().output.on_event(of, event);
+        }
+        if let Err(error) = backend.write(item) {
+            // Not under the lock, which those who report wait for.
+            let warning = self.lock().output.on_fault(&error);
+            if let Some(warning) = warning {
+                backend.warn(warning);
+            }
+        }
     }
 
     /// Waits for something to do. Events come before the status, so that the line never runs ahead of them.
@@ -292,13 +318,28 @@ enum Backend {
 }
 
 impl Backend {
-    fn write(&mut self, item: Item) {
+    /// Writes one; what standard error does not take is nobody's loss.
+    ///
+    /// # Errors
+    /// When standard output does not take what belongs there.
+    fn write(&mut self, item: Item) -> io::Result<()> {
         match (self, item) {
-            (Self::Json(json), Item::Event(of, event)) => json.write(of.as_deref(), &event),
+            (Self::Json(json), Item::Event(of, event)) => {
+                return json.write(of.as_deref(), &event);
+            }
+            (Self::Human(human), Item::Event(of, event)) => return human.event(of, &event),
             (Self::Json(_), _) => {}
-            (Self::Human(human), Item::Event(of, event)) => human.event(of, &event),
             (Self::Human(human), Item::Log(line)) => human.log(&line),
             (Self::Human(human), Item::ReleaseTerminal) => human.release_terminal(),
+        }
+        Ok(())
+    }
+
+    /// Warns of what befell standard output.
+    fn warn(&mut self, warning: String) {
+        match self {
+            Self::Json(_) => say!("warning: {warning}"),
+            Self::Human(human) => human.warn(warning),
         }
     }
 
@@ -322,51 +363,13 @@ impl Backend {
     }
 }
 
-/// An event with the session that it is of, where there may be several.
-#[derive(serde::Serialize)]
-struct OfSession<'a> {
-    #[serde(flatten)]
-    event: &'a Event,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-}
-
-/// Events as lines of JSON, each flushed.
-struct JsonLines {
-    out: Box<dyn Write + Send>,
-    broken: bool,
-}
-
-impl JsonLines {
-    fn new(out: impl Write + Send + 'static) -> Self {
-        Self {
-            out: Box::new(out),
-            broken: false,
-        }
-    }
-
-    fn write(&mut self, session: Option<&str>, event: &Event) {
-        // Whoever read this has gone; the debugger's connections are worth more than the reports of them.
-        if self.broken {
-            return;
-        }
-        if let Err(error) = self.try_write(session, event) {
-            tracing::warn!(%error, "standard output cannot be written; no more events are reported");
-            self.broken = true;
-        }
-    }
-
-    fn try_write(&mut self, session: Option<&str>, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&OfSession { event, session })?;
-        line.push(b'\n');
-        self.out.write_all(&line)?;
-        self.out.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{
+        pin::pin,
+        sync::mpsc,
+        task::{Context, Poll, Waker},
+    };
 
     use p2pdbg_events::StreamState;
 
@@ -487,10 +490,59 @@ mod tests {
         }
         let (tell, tried) = mpsc::channel();
         let (reporter, printer) = json_to(Gone(tell));
+        let mut lost = printer.output_lost();
         reporter.emit(stream(1));
         reporter.emit(stream(2));
-        printer.finish();
+        assert_eq!(printer.finish(), None);
         assert_eq!(tried.try_iter().count(), 1);
+        assert_eq!(now(&mut lost), None);
+    }
+
+    fn now(lost: &mut OutputLost) -> Option<Failure> {
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(lost.wait()).poll(&mut context) {
+            Poll::Ready(failure) => Some(failure),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Takes so many writes, and has no room for more.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn output_that_is_full_ends_the_program_once_no_peer_is_there() {
+        let paired = || Event::Paired {
+            peer: p2pdbg_base::Untrusted::new("web-1"),
+            known: false,
+        };
+        for (room, events, is_lost) in [
+            (1, vec![stream(1)], false),
+            (0, vec![stream(1)], true),
+            (0, vec![paired(), stream(1)], false),
+            (1, vec![paired(), stream(1)], false),
+            (1, vec![paired(), stream(1), closed()], true),
+            (2, vec![paired(), closed(), stream(1)], true),
+        ] {
+            let (reporter, printer) = json_to(Full(room));
+            let mut lost = printer.output_lost();
+            let is_full = events.len() > room;
+            events.into_iter().for_each(|event| reporter.emit(event));
+            let fault = printer.finish();
+            let code = fault.as_ref().map(|failure| failure.code);
+            assert_eq!(code, is_full.then_some(p2pdbg_base::ErrorCode::Output));
+            assert_eq!(now(&mut lost), fault.filter(|_| is_lost), "{room}");
+        }
     }
 
     #[test]

@@ -74,6 +74,15 @@ impl PeerCommand {
         self
     }
 
+    /// With this file as its standard output.
+    #[must_use]
+    pub fn writing(mut self, output: &Path) -> Self {
+        let script = "output=$1; shift; exec \"$@\" >\"$output\"";
+        let launcher = ["sh", "-c", script, "sh"].map(OsString::from);
+        self.launcher = launcher.into_iter().chain([output.into()]).collect();
+        self
+    }
+
     /// With so many descriptors, of which it may take more.
     #[must_use]
     pub fn with_descriptors(mut self, limit: u32) -> Self {

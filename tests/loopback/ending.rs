@@ -129,6 +129,30 @@ fn the_end_of_standard_input_is_as_good_as_an_interrupt_where_it_is_asked_for() 
     assert_eq!(connector.exit_status(), 130);
 }
 
+/// `--json` and what people are shown alike: nobody could come where nobody sees the code.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_whose_code_cannot_be_written_ends() {
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let listener = || {
+        let listener = setting.listener().args(["-L", &forward]);
+        listener.writing(std::path::Path::new("/dev/full"))
+    };
+    let fault = "error: cannot write to standard output: No space left on device";
+    let mut by_json = listener().start();
+    assert_eq!(by_json.exit_status(), 1);
+    assert!(by_json.stderr().iter().any(|line| line.starts_with(fault)));
+    let (mut for_people, _home) = listener().start_for_people();
+    assert_eq!(for_people.exit_status(), 1);
+    assert!(
+        for_people
+            .stderr()
+            .iter()
+            .any(|line| line.starts_with(fault))
+    );
+}
+
 #[test]
 fn an_end_just_after_pairing_is_heard_though_no_tunnel_may_stand_yet() {
     for _ in 0..5 {

@@ -29,6 +29,7 @@ use crate::{
         resolve_connect, resolve_listen,
     },
     config::Config,
+    report::OutputLost,
 };
 
 /// A guard against a test that hangs, and no measure of anything.
@@ -171,7 +172,10 @@ impl Peer {
             panic!("it is listen");
         };
         let options = resolve_listen(args, environment(&mut |_| None)).unwrap();
-        Self::of(crate::commands::listen::run(options, reporter), reports)
+        Self::of(
+            crate::commands::listen::run(options, reporter, OutputLost::never()),
+            reports,
+        )
     }
 
     /// The same with `p2pdbg connect`.
@@ -182,7 +186,10 @@ impl Peer {
             panic!("it is connect");
         };
         let options = resolve_connect(args, environment(&mut |_| None)).unwrap();
-        Self::of(crate::commands::connect::run(options, reporter), reports)
+        Self::of(
+            crate::commands::connect::run(options, reporter, OutputLost::never()),
+            reports,
+        )
     }
 
     fn of(

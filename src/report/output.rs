@@ -1,0 +1,81 @@
+//! What becomes of the program when standard output cannot be written.
+//!
+//! A reader that has gone ends nothing: it may have wanted the code alone. Where what was to be kept is lost, on a full
+//! disk say, the program ends, but not while a peer is there: somebody may be debugging, and that is worth more.
+
+use std::{collections::BTreeSet, io};
+
+use p2pdbg_base::{ErrorCode, Failure};
+use p2pdbg_events::{Event, Of};
+use tokio::sync::watch;
+
+/// Told when there is no use in going on, because what is reported is lost.
+#[derive(Debug, Clone)]
+pub struct OutputLost(watch::Receiver<Option<Failure>>);
+
+impl OutputLost {
+    /// For whoever reports elsewhere.
+    pub fn never() -> Self {
+        Self(watch::Sender::default().subscribe())
+    }
+
+    /// Waits for it. Cancelling it loses nothing.
+    pub async fn wait(&mut self) -> Failure {
+        if let Ok(failure) = self.0.wait_for(Option::is_some).await
+            && let Some(failure) = failure.clone()
+        {
+            return failure;
+        }
+        // Nobody writes any more.
+        std::future::pending().await
+    }
+}
+
+/// Standard output, as far as writing it has failed.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    /// The sessions that there are.
+    sessions: BTreeSet<Of>,
+    fault: Option<Failure>,
+    lost: watch::Sender<Option<Failure>>,
+}
+
+impl Output {
+    pub(super) fn lost(&self) -> OutputLost {
+        OutputLost(self.lost.subscribe())
+    }
+
+    /// What was lost that should have been kept.
+    pub(super) fn fault(&self) -> Option<Failure> {
+        self.fault.clone()
+    }
+
+    /// Follows which sessions there are.
+    pub(super) fn on_event(&mut self, of: &Of, event: &Event) {
+        match event {
+            Event::Paired { .. } => drop(self.sessions.insert(of.clone())),
+            Event::Closed { .. } => drop(self.sessions.remove(of)),
+            _ => return,
+        }
+        self.tell();
+    }
+
+    /// Writing has failed. Returns what a person should know, unless the program ends with it.
+    pub(super) fn on_fault(&mut self, error: &io::Error) -> Option<String> {
+        let message = format!("cannot write to standard output: {error}");
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Some(format!("{message}: nothing more is written there"));
+        }
+        self.fault = Some(Failure::new(ErrorCode::Output, message.clone()));
+        self.tell();
+        let goes_on = !self.sessions.is_empty();
+        goes_on
+            .then(|| format!("{message}: nothing more is written there, but the session goes on"))
+    }
+
+    fn tell(&self) {
+        if self.fault.is_some() && self.sessions.is_empty() {
+            self.lost.send_replace(self.fault.clone());
+        }
+    }
+}
