@@ -182,7 +182,7 @@ impl Files {
         // A name that differs in case is one that no mapping leads to.
         let is_in_another_case = meant.is_some() && by_file.is_none();
         let by_file = by_file.filter(leads_elsewhere);
-        let by_file = by_file.filter(|mapping| !self.is_within_one_tree(mapping, roots));
+        let by_file = by_file.and_then(|mapping| self.between_trees(mapping, path, roots, true));
         let is_by_file = by_file.is_some();
         let by_roots = || {
             // Where a relative one leads to is most likely the directory of the roots, and has failed.
@@ -254,7 +254,8 @@ impl Files {
         }
         let meant = alike(path, &self.of_ide);
         let by_file = meant.and_then(|here| between(here, path));
-        let by_file = by_file.filter(|mapping| !self.is_within_one_tree(mapping, roots));
+        let by_file = by_file
+            .and_then(|mapping| self.between_trees(mapping, meant.unwrap_or(""), roots, false));
         let by_roots = || {
             let roots = roots.filter(|roots| roots.ide != roots.debuggee)?;
             below(path, &roots.debuggee).map(|_| roots.clone())
@@ -262,10 +263,7 @@ impl Files {
         let here = meant.filter(|_| by_file.is_some()).map(str::to_owned);
         let mapping = by_file.or_else(by_roots)?;
         self.uncovered.push(path.to_owned());
-        let back = Mapping {
-            ide: mapping.debuggee.clone(),
-            debuggee: mapping.ide.clone(),
-        };
+        let back = mapping.reversed();
         let of_roots = || back.apply(path).filter(|here| self.of_ide.contains(here));
         let here = here.or_else(of_roots);
         Some(Uncovered { here, mapping })
@@ -277,6 +275,55 @@ impl Files {
         known.any(|mapping| below(path, &mapping.ide).is_some())
     }
 
+    /// What was found of the IDE's `file`, unless its directories are two of one project. Of directories near to each
+    /// other in one home only a mapping of a whole project is left.
+    fn between_trees(
+        &self,
+        found: Mapping,
+        file: &str,
+        roots: Option<&Mapping>,
+        is_missing: bool,
+    ) -> Option<Mapping> {
+        if self.is_within_one_tree(&found, roots) {
+            return None;
+        }
+        match !is_one_directory(&found) && are_neighbours(&found.ide, &found.debuggee) {
+            true => self.of_project(&found, file, is_missing),
+            false => Some(found),
+        }
+    }
+
+    /// The mapping of a project that lies in one place of a home here and in another one there, if it has the same
+    /// name: what the IDE maps is its project, and the directory of the program is one.
+    fn of_project(&self, found: &Mapping, file: &str, is_missing: bool) -> Option<Mapping> {
+        if !is_top_of_home(&found.ide, &found.debuggee) {
+            return None;
+        }
+        let back = found.reversed();
+        let mut opened = self.in_force.iter().map(|mapping| mapping.ide.as_str());
+        let opened =
+            opened.find(|ide| below(file, ide).is_some() && below(ide, &found.ide).is_some());
+        // Of a file that both ends have, each of several projects may have one.
+        let program = self
+            .program
+            .as_deref()
+            .filter(|_| is_missing && opened.is_none());
+        let started = program
+            .map(|program| without_end(program, 1))
+            .filter(|there| below(there, &found.debuggee).is_some())
+            .and_then(|there| back.apply(&there))
+            .filter(|ide| below(file, ide).is_some());
+        let ide = opened
+            .map(|ide| without_separator(ide).to_owned())
+            .or(started)?;
+        let is_there_too = self
+            .of_debuggee
+            .iter()
+            .any(|path| below(path, &ide).is_some());
+        let debuggee = found.apply(&ide).filter(|_| !is_there_too)?;
+        Some(Mapping { ide, debuggee })
+    }
+
     /// Whether both directories of what was found belong to the same sources. The files are two then that have one
     /// name, as each application of Django's has its `models.py`, and not one file at two ends.
     fn is_within_one_tree(&self, found: &Mapping, roots: Option<&Mapping>) -> bool {
@@ -285,17 +332,22 @@ impl Files {
                 below(directory, tree).is_some() || directory.as_str() == without_separator(tree)
             })
         };
-        // One directory, which each end spells in its own way.
-        if found.ide.to_lowercase() == found.debuggee.to_lowercase() {
+        if is_one_directory(found) {
             return false;
         }
         roots.is_some_and(|roots| holds_both(&roots.ide))
             || self.in_force.iter().any(|mapping| holds_both(&mapping.ide))
-            || are_neighbours(&found.ide, &found.debuggee)
     }
 }
 
 impl Mapping {
+    fn reversed(&self) -> Self {
+        Self {
+            ide: self.debuggee.clone(),
+            debuggee: self.ide.clone(),
+        }
+    }
+
     /// The debuggee's directory for one of the IDE's.
     fn counterpart(&self, directory: &str) -> Option<String> {
         match without_separator(directory) == without_separator(&self.ide) {
@@ -333,18 +385,40 @@ fn without_separator(directory: &str) -> &str {
 /// Whether two directories are as near to each other as those of one project: beside each other, one in the other, or
 /// in a directory that is more than a disk, a home or what holds the homes.
 fn are_neighbours(one: &str, other: &str) -> bool {
-    let parts = |path: &str| -> Vec<String> {
-        let parts = components(path).filter(|part| !part.is_empty() && !part.ends_with(':'));
-        parts.map(str::to_ascii_lowercase).collect()
-    };
-    let (one, other) = (parts(one), parts(other));
-    let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (directories(one), directories(other));
+    let common = common_beginning(&one, &other);
     let (left_of_one, left_of_other) = (one.len() - common, other.len() - common);
     let is_near = left_of_one.min(left_of_other) == 0 || (left_of_one, left_of_other) == (1, 1);
     let is_home = matches!(one.first().map(String::as_str), Some("home" | "users"));
     // Two users may have the same project, each in a home of the same kind.
     let least = if is_home { 2 } else { 1 };
     common > least || (common == least && is_near)
+}
+
+/// Whether two directories have a user's home in common, and no directory within it.
+fn is_top_of_home(one: &str, other: &str) -> bool {
+    let (one, other) = (directories(one), directories(other));
+    let home = match one.first().map(String::as_str) {
+        Some("home" | "users") => 2,
+        Some("root") => 1,
+        _ => return false,
+    };
+    common_beginning(&one, &other) == home
+}
+
+/// The parts of a path without its drive, by which it is compared.
+fn directories(path: &str) -> Vec<String> {
+    let parts = components(path).filter(|part| !part.is_empty() && !part.ends_with(':'));
+    parts.map(str::to_ascii_lowercase).collect()
+}
+
+fn common_beginning(one: &[String], other: &[String]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+/// Whether it is one directory, which each end spells in its own way.
+fn is_one_directory(found: &Mapping) -> bool {
+    found.ide.to_lowercase() == found.debuggee.to_lowercase()
 }
 
 fn is_absolute(path: &str) -> bool {

@@ -319,3 +319,62 @@ fn two_files_of_one_name_in_the_same_sources_give_no_mapping() {
         Some(of(("/src", "/app")))
     );
 }
+
+#[test]
+fn project_that_lies_elsewhere_in_a_home_of_the_same_name_is_mapped_as_a_whole() {
+    let missing = |file: &str, there: &str, in_force: Option<&str>, program: &str| {
+        let mut files = Files::default();
+        in_force.inspect(|ide| files.on_mapping(ide, ide));
+        files.on_program(program);
+        files.on_debuggee_file(there);
+        files.on_missing(file, false);
+        files.poll(None).and_then(|told| told.mapping)
+    };
+    let (here, there) = ("/home/me/a/proj/web/x.py", "/home/me/b/proj/web/x.py");
+    let pair = Some(of(("/home/me/a/proj", "/home/me/b/proj")));
+    let (open, program) = (Some("/home/me/a/proj"), "/home/me/b/proj/app.py");
+    assert_eq!(missing(here, there, open, "/usr/bin/flask"), pair);
+    assert_eq!(missing(here, there, None, program), pair);
+    let deeper = of(("/root/proj", "/root/apps/proj"));
+    let (here_of_root, there_of_root) = ("/root/proj/x.py", "/root/apps/proj/x.py");
+    assert_eq!(
+        missing(
+            here_of_root,
+            there_of_root,
+            Some("/root/proj"),
+            "/usr/bin/flask"
+        ),
+        Some(deeper)
+    );
+    // Nothing tells what the project is, or it holds both, or has no name that both ends have.
+    let none: [(&str, &str, Option<&str>, &str); 5] = [
+        (here, there, None, "/usr/bin/flask"),
+        (here, there, Some("/home/me"), "/home/me/manage.py"),
+        (here, there, None, "/home/me/manage.py"),
+        (
+            "/home/me/a/x.py",
+            "/home/me/b/x.py",
+            Some("/home/me/a"),
+            "/home/me/b/x.py",
+        ),
+        (
+            "/srv/a/api/x.py",
+            "/srv/b/api/x.py",
+            Some("/srv/a/api"),
+            "/srv/b/api/x.py",
+        ),
+    ];
+    for (here, there, open, program) in none {
+        assert_eq!(missing(here, there, open, program), None, "{here} {open:?}");
+    }
+    let stop = |open: Option<&str>, program: &str| {
+        let mut files = Files::default();
+        open.inspect(|ide| files.on_mapping(ide, ide));
+        files.on_program(program);
+        files.on_ide_file(here);
+        files.on_stop(there, None).map(|told| told.mapping)
+    };
+    assert_eq!(stop(open, "/usr/bin/flask"), pair);
+    // Each service of a home may have a file of that name, and the IDE's is not said to be missing.
+    assert_eq!(stop(None, program), None);
+}
