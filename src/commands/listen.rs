@@ -5,13 +5,13 @@ use p2pdbg_events::{Event, Reporter};
 use p2pdbg_facts::HostFacts;
 use p2pdbg_forward::Forward;
 use p2pdbg_meeting::{Awaited, Whom};
-use p2pdbg_net::listening;
-use p2pdbg_proto::{rendezvous::Role, tunnel::Direction};
+use p2pdbg_proto::{code::Code, rendezvous::Role, tunnel::Direction, url::RendezvousUrl};
 use p2pdbg_session::SessionEnd;
 
 use super::{
     interrupt::Interrupt,
     offer,
+    other_listeners::OtherListeners,
     running_peer::{RunningPeer, RunningPeerEvent},
 };
 use crate::{
@@ -32,8 +32,8 @@ pub async fn run(
     let _reaper = super::orphans::Reaper::start()?;
     let mut interrupt = Interrupt::new()?.or_end_of_stdin(options.until_stdin_ends)?;
     let rendezvous = options.session.rendezvous.without_key();
-    let settle = |spec: p2pdbg_forward::ForwardSpec| spec.resolve(listening::seen_on);
-    let forwards: Vec<Forward> = options.forwards.into_iter().map(settle).collect();
+    let others = OtherListeners::look(options.session.state.as_deref());
+    let forwards = others.settle(options.forwards)?;
     let program = program_there(&forwards);
     let root = options.session.policy.sources.root.as_deref();
     let facts = HostFacts::of_this_host(false, None).with_root(root);
@@ -57,16 +57,7 @@ pub async fn run(
         match event {
             Ok(RunningPeerEvent::Offered(script)) => offer = offer::known(script),
             Ok(RunningPeerEvent::Code(code)) => {
-                let command = format!("p2pdbg connect {code} --rendezvous '{rendezvous}'");
-                let offer = offer.as_ref();
-                reporter.emit(Event::Ready {
-                    without_install: offer.map(|script| offer::line(&rendezvous, script, &command)),
-                    with_program: program
-                        .as_ref()
-                        .map(|start| format!("{command} -- {start}")),
-                    command,
-                    code: Some(code),
-                });
+                reporter.emit(ready(code, &rendezvous, offer.as_ref(), program.as_deref()));
             }
             Ok(RunningPeerEvent::Ready(_)) => {}
             // What becomes of one of several peers is nothing to the others.
@@ -86,6 +77,22 @@ pub async fn run(
     };
     host.close().await;
     result
+}
+
+/// What is told of a code: how to come by it.
+fn ready(
+    code: Code,
+    rendezvous: &RendezvousUrl,
+    offer: Option<&offer::Script>,
+    program: Option<&str>,
+) -> Event {
+    let command = format!("p2pdbg connect {code} --rendezvous '{rendezvous}'");
+    Event::Ready {
+        without_install: offer.map(|script| offer::line(rendezvous, script, &command)),
+        with_program: program.map(|start| format!("{command} -- {start}")),
+        command,
+        code: Some(code),
+    }
 }
 
 /// Who is waited for.

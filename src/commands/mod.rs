@@ -15,6 +15,7 @@ pub mod listen;
 mod offer;
 #[cfg(unix)]
 mod orphans;
+mod other_listeners;
 #[cfg(unix)]
 mod owner_process;
 #[cfg(unix)]

@@ -39,7 +39,6 @@ pub fn running() -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Whether a p2pdbg of this user's runs with this process id; so where it cannot be told.
-#[cfg(not(unix))]
 pub(crate) fn runs(pid: u32) -> bool {
     running().map_or(true, |all| {
         all.iter().any(|path| local_socket::is_of(path, pid))

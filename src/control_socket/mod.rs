@@ -15,7 +15,6 @@ mod reply;
 pub mod run_directory;
 mod server;
 
-#[cfg(not(unix))]
 pub(crate) use client::runs;
 pub use client::{Client, ClientError, running};
 pub(crate) use frames::{CHUNK, Frame, read_frame, write_data, write_frame};

@@ -8,6 +8,7 @@ use std::{
 #[cfg(unix)]
 use std::os::unix::net::UnixListener;
 
+use p2pdbg_base::ErrorCode;
 use p2pdbg_events::{StreamState, WaitingFor, WarningCode};
 
 use crate::control_socket;
@@ -217,6 +218,34 @@ fn one_port_for_both_ends_of_one_host_fails_with_advice_and_the_rest_goes_on() {
     let listener = setting.debuggee.listen(good_target);
     let opened = setting.ide.connect(good_port);
     say(&opened, &accept(&listener), "hello");
+}
+
+/// Two debuggees of one IDE's user, or one debuggee: a connection would go round without end.
+#[test]
+fn port_of_another_listener_is_no_ide() {
+    let setting = Setting::loopback();
+    let (opened, dialled) = (setting.port(), setting.port());
+    let first = setting
+        .listener()
+        .args([format!("auto:{opened}"), format!("pydevd:{dialled}")])
+        .start();
+    first.code();
+    for preset in [
+        format!("auto:{opened}"),
+        format!("pydevd:{opened}"),
+        format!("auto:{dialled}"),
+        format!("debugpy:{dialled}"),
+    ] {
+        let second = setting.listener().called("second").home(first.home());
+        let mut second = second.args([preset, "--absent=refuse".into()]).start();
+        second.fails(ErrorCode::PortInUse);
+    }
+    // A chain of hosts, and an IDE that is one.
+    let plain = format!("{}:localhost:{opened}", setting.port());
+    let ide = setting.ide.listen(setting.port());
+    let auto = format!("auto:{}", ide.local_addr().unwrap().port());
+    let second = setting.listener().called("third").home(first.home());
+    second.args(["-R", &plain, &auto]).start().code();
 }
 
 #[test]

@@ -40,7 +40,6 @@ fn name() -> String {
 }
 
 /// Whether a file is that of a process with this id.
-#[cfg(any(not(unix), test))]
 pub(super) fn is_of(path: &Path, pid: u32) -> bool {
     let name = path.file_name().and_then(std::ffi::OsStr::to_str);
     let id = name.and_then(|name| name.split_once('-'));
