@@ -14,12 +14,13 @@ use p2pdbg_portmap::{InsidePort, PortMapper};
 use p2pdbg_proto::{relay::is_relay_frame, rendezvous::Role, secret::random_bytes};
 use p2pdbg_punch::{self as punch, Config, Engine, Family, Input, Output, PunchEvent, SocketId};
 use p2pdbg_rendezvous_client::is_unknown;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Introduction, PathCommand, PathContext, PathEvent, PathSocket,
     direct_tcp::{DirectTcp, DirectTcpEvent},
+    mappers::{Mappers, external_port},
     near_leg::NearLeg,
     relay_driver::RelayDriver,
     search_lock::Permit,
@@ -31,34 +32,6 @@ pub(super) const DATAGRAMS: usize = 1024;
 
 /// Addresses of the peer that are kept until there is an engine.
 const PEER_SEEN: usize = 32;
-
-/// What keeps ports mapped at the gateway.
-#[derive(Default)]
-struct Mappers {
-    udp: Option<PortMapper>,
-    tcp: Option<PortMapper>,
-    /// Gives mappings back that are not needed any more.
-    releasing: JoinSet<()>,
-}
-
-impl Mappers {
-    /// Gives the mapping of the TCP port back, if there is one.
-    fn release_tcp(&mut self) {
-        while self.releasing.try_join_next().is_some() {}
-        if let Some(mapper) = self.tcp.take() {
-            self.releasing.spawn(mapper.release());
-        }
-    }
-
-    /// Gives all of them back, and waits for it.
-    async fn release_all(mut self) {
-        self.release_tcp();
-        if let Some(mapper) = self.udp {
-            self.releasing.spawn(mapper.release());
-        }
-        while self.releasing.join_next().await.is_some() {}
-    }
-}
 
 pub(super) struct PathDriver {
     context: PathContext,
@@ -440,7 +413,7 @@ impl PathDriver {
     fn on_engine_event(&mut self, event: PunchEvent) {
         tracing::debug!(?event, "traversal");
         match event {
-            PunchEvent::AttemptBegan { .. } => self.allow_search(true),
+            PunchEvent::SearchPossible => self.allow_search(true),
             PunchEvent::AttemptFailed { .. } => self.allow_search(false),
             PunchEvent::Heard { socket, remote } => self.tell(PathEvent::Heard { socket, remote }),
             PunchEvent::PathAnswers { after } => self.tell(PathEvent::Answers { after }),
@@ -541,13 +514,6 @@ fn send(
     }
 }
 
-async fn external_port(mapper: &mut Option<PortMapper>) -> Option<SocketAddr> {
-    match mapper {
-        Some(mapper) => mapper.external().await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use p2pdbg_base::PathPolicy;
@@ -572,6 +538,19 @@ mod tests {
         let (report, _) = mpsc::channel(1);
         let sockets = PathSocket::open_both(context.route.nat64(), &others).unwrap();
         PathDriver::new(context, sockets, others, report)
+    }
+
+    #[tokio::test]
+    async fn listener_leaves_the_searches_of_its_host_to_others_until_it_is_told_of_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut driver = listener(directory.path());
+        driver.start_engine(Vec::new());
+        let mut other = Permit::new(directory.path().join("lock"));
+        driver.act(Output::Event(PunchEvent::AttemptBegan { attempt: 1 }));
+        assert!(other.want(Instant::now()));
+        other.release();
+        driver.act(Output::Event(PunchEvent::SearchPossible));
+        assert!(!other.want(Instant::now()));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ mod approach;
 mod direct_tcp;
 mod driver;
 mod leg_transport;
+mod mappers;
 mod near_leg;
 mod packets;
 mod relay_driver;

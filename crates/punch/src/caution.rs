@@ -11,6 +11,10 @@ pub(crate) const CAREFUL_INTERVAL: Duration = Duration::from_millis(25);
 /// Until the next search after the first and the second one that did harm. After a third there is none.
 const RESTS: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(1800)];
 
+/// The longest such time of a search that is still made.
+pub(crate) const SLOWEST_INTERVAL: Duration =
+    Duration::from_millis((CAREFUL_INTERVAL.as_millis() as u64) << RESTS.len());
+
 /// What was learnt on this network; forgotten when the network changes.
 #[derive(Debug, Default)]
 pub(crate) struct Caution {

@@ -283,6 +283,9 @@ pub enum PunchEvent {
         /// Its number since the last restart, from 0.
         attempt: u32,
     },
+    /// The attempt under way may search, if [`Input::SearchAllowed`] says that this host may: the controlling side's
+    /// always, the controlled side's when it is told of a search.
+    SearchPossible,
     /// The nominated path was in doubt, and a check has been answered on it.
     PathAnswers {
         /// For how long it was in doubt.

@@ -42,6 +42,14 @@ pub(crate) struct Sites {
     pub(crate) no_udp: [bool; 2],
 }
 
+/// What the rendezvous still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rendezvous {
+    Serves,
+    AnswersStunAlone,
+    Away,
+}
+
 /// Two peers in a world.
 #[derive(Debug)]
 pub struct Simulation {
@@ -65,8 +73,7 @@ pub struct Simulation {
     tcp: bool,
     adjust: fn(&mut Config),
     hidden: bool,
-    /// Whether the rendezvous is away.
-    away: bool,
+    rendezvous: Rendezvous,
     /// A STUN server of one peer's own, besides the rendezvous'.
     own_server: Option<(usize, StunServer)>,
     strays: u64,
@@ -96,7 +103,7 @@ impl Simulation {
             tcp,
             adjust,
             hidden: false,
-            away: false,
+            rendezvous: Rendezvous::Serves,
             own_server: None,
             strays: 0,
         }
@@ -110,7 +117,13 @@ impl Simulation {
     /// Takes the rendezvous away: what the engines have for each other is lost from now on, and so is what they ask it.
     pub fn lose_rendezvous(&mut self) {
         self.signals.clear();
-        self.away = true;
+        self.rendezvous = Rendezvous::Away;
+    }
+
+    /// Has what the engines have for each other be lost from now on, while STUN servers answer.
+    pub fn lose_signals(&mut self) {
+        self.signals.clear();
+        self.rendezvous = Rendezvous::AnswersStunAlone;
     }
 
     /// Gives one peer a STUN server that the other one does not know of, as by `--stun`.
@@ -234,7 +247,8 @@ impl Simulation {
             if let Some(delivery) = self.world.run_until(next) {
                 let own = self.own_server.as_ref();
                 let own = own.is_some_and(|(_, own)| own.handle(&mut self.world, &delivery));
-                let asked = !self.away && self.server.handle(&mut self.world, &delivery);
+                let asked = self.rendezvous != Rendezvous::Away
+                    && self.server.handle(&mut self.world, &delivery);
                 if !own && !asked {
                     self.strays += u64::from(!self.hosts.contains(&delivery.host));
                     for n in 0..2 {
@@ -279,7 +293,7 @@ impl Simulation {
         let at = self.world.now() + self.signal_delay;
         if let Some(peer) = &mut self.peers[from] {
             let signals = peer.take_signals().into_iter();
-            let signals = signals.filter(|_| !self.away);
+            let signals = signals.filter(|_| self.rendezvous == Rendezvous::Serves);
             self.signals
                 .extend(signals.map(|bytes| (at, 1 - from, bytes)));
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use p2pdbg_punch::{Budget, Technique};
-use p2pdbg_simnet::{NatConfig, NatKind, Outcome, Scenario};
+use p2pdbg_punch::{Budget, Input, PunchEvent, Technique};
+use p2pdbg_simnet::{NatConfig, NatKind, Outcome, Scenario, Simulation};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -233,4 +233,63 @@ fn a_search_gets_through_loss() {
         direct += u32::from(scenario.seed(seed).run(10 * S).direct.is_some());
     }
     assert!(direct >= 38, "{direct} of 40");
+}
+
+/// How often an end has begun an attempt, said that it may search, and begun a search, since then.
+fn began_since(simulation: &Simulation, n: usize, then: Duration) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for (_, event) in simulation.peer(n).events().filter(|(at, _)| *at >= then) {
+        match event {
+            PunchEvent::AttemptBegan { .. } => counts[0] += 1,
+            PunchEvent::SearchPossible => counts[1] += 1,
+            PunchEvent::SearchBegan { .. } => counts[2] += 1,
+            _ => {}
+        }
+    }
+    counts
+}
+
+#[test]
+fn listener_that_looks_for_a_lost_path_by_itself_makes_no_search_that_it_was_told_of_before() {
+    let random = NatKind::SYMMETRIC_RANDOM;
+    let mut simulation = Scenario::new(NatKind::PORT_RESTRICTED, random).build();
+    // One that answers while the rendezvous is away.
+    simulation.add_stun_server(1);
+    simulation.start();
+    assert!(simulation.run_until(20 * S, Simulation::is_direct));
+    simulation.use_path();
+    assert_eq!(began_since(&simulation, 1, Duration::ZERO), [1, 1, 1]);
+    simulation.lose_rendezvous();
+    simulation.run_until(simulation.world.now() + S, |_| false);
+    let lost = simulation.world.now();
+    simulation.tell(1, Input::TunnelLost);
+    // As the driver does that has had another session search meanwhile.
+    simulation.tell(1, Input::SearchAllowed(false));
+    simulation.tell(1, Input::SearchAllowed(true));
+    assert_eq!(began_since(&simulation, 1, lost), [1, 0, 0]);
+}
+
+#[test]
+fn listener_that_is_told_nothing_begins_no_attempt_while_the_connector_still_searches_with_care() {
+    let random = NatKind::SYMMETRIC_RANDOM;
+    let mut simulation = Scenario::new(NatKind::PORT_RESTRICTED, random).build();
+    simulation.start();
+    // Something moves at one end, which makes its searches slow; the other does not know, and has to leave the searches
+    // of its host to another session, so that nothing is found.
+    simulation.tell(0, Input::StreamsActive(true));
+    simulation.tell(1, Input::SearchAllowed(false));
+    let searches = |s: &Simulation| began_since(s, 0, Duration::ZERO)[2] > 0;
+    assert!(simulation.run_until(5 * S, searches));
+    simulation.run_until(simulation.world.now() + S, |_| false);
+    simulation.lose_signals();
+    let failed = |s: &Simulation| {
+        let mut events = s.peer(0).events();
+        events.any(|(_, event)| matches!(event, PunchEvent::AttemptFailed { .. }))
+    };
+    assert!(simulation.run_until(60 * S, failed));
+    assert!(simulation.world.now() > 20 * S, "a careful search");
+    assert_eq!(began_since(&simulation, 1, Duration::ZERO)[0], 1);
+    // It looks on by itself all the same.
+    simulation.run_until(simulation.world.now() + 60 * S, |_| false);
+    assert!(began_since(&simulation, 1, Duration::ZERO)[0] > 1);
 }

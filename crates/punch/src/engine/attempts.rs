@@ -138,6 +138,9 @@ impl Engine {
             until: self.now + self.config.timing.attempt,
         };
         self.out.event(PunchEvent::AttemptBegan { attempt });
+        if self.is_controlling() {
+            self.out.event(PunchEvent::SearchPossible);
+        }
     }
 
     pub(super) fn end_attempt_when_over(&mut self) {
@@ -195,13 +198,17 @@ impl Engine {
         longer + pauses_longer + UNTOLD
     }
 
-    /// How long the other side's attempt may take, if it searches without this one.
+    /// How long the other side's attempt may take, if it searches without this one: what makes it careful need not
+    /// show here.
     fn longest_attempt(&self, attempt: u32) -> Duration {
         let foreseen = ladder::step(&self.ladder(), attempt).0;
         let told = self.peer.plan.and_then(|plan| plan.search);
         let takes = |search: SearchPlan| {
-            let budget = &self.config.budget;
-            SAMPLING_WAIT + search.row().duration(budget, self.careful_interval())
+            let rounds = std::iter::successors(Some(search), |search| search.next_round());
+            SAMPLING_WAIT
+                + rounds
+                    .map(|search| search.row().at_most())
+                    .sum::<Duration>()
         };
         let searches = foreseen.into_iter().chain(told).map(takes);
         searches.fold(self.config.timing.attempt, Duration::max)

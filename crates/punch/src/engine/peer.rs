@@ -193,6 +193,7 @@ impl Engine {
             false => self.begin_attempt(plan.attempt),
         }
         if let Some(search) = plan.search {
+            self.out.event(PunchEvent::SearchPossible);
             self.start_search(search);
         }
     }

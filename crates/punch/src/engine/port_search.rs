@@ -140,10 +140,11 @@ impl Engine {
         }
         if self.is_controlling() {
             self.search.planned = false;
-        } else if let (Phase::Running { .. }, Some(search)) =
-            (self.attempts.phase, self.peer.plan.and_then(|p| p.search))
-            // The plan is for an attempt before this one, else.
-            && !self.attempts.is_untold
+        } else if let (Phase::Running { attempt, .. }, Some(plan)) =
+            (self.attempts.phase, self.peer.plan)
+            // It is for an attempt before this one, else, which this one began without being told.
+            && (plan.attempt, plan.for_generation) == (attempt, self.host.generation)
+            && let Some(search) = plan.search
         {
             self.start_search(search);
         }

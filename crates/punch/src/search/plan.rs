@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Role, Technique,
     budget::{ALL_PORTS, Budget},
+    caution::SLOWEST_INTERVAL,
 };
 
 /// How long one round of any search may take, however careful it is.
@@ -279,6 +280,15 @@ impl Row {
             interval * round.flows + Duration::from_secs(1)
         });
         round.takes.max(slow).min(LONGEST_ROUND)
+    }
+
+    /// How long one round may take at the other end, of whose budget and caution nothing is known here.
+    pub(crate) fn at_most(&self) -> Duration {
+        let careful = self.round.as_ref().map_or(LONGEST_ROUND, |round| {
+            let slow = SLOWEST_INTERVAL * round.flows + Duration::from_secs(1);
+            slow.max(round.takes)
+        });
+        careful.min(LONGEST_ROUND)
     }
 }
 
