@@ -13,7 +13,10 @@ use super::{Away, Directory, Epoch, Held, Name, Process, Record, Text};
 #[derive(Debug, Default)]
 struct Tables {
     nodes: HashMap<NodeNumber, Epoch>,
-    records: HashMap<Name, Record>,
+    /// With when they were written.
+    records: HashMap<Name, (Record, Duration)>,
+    /// What its clock says.
+    now: Duration,
     texts: HashMap<String, String>,
     is_away: bool,
     /// How long it takes to write.
@@ -33,6 +36,11 @@ impl Memory {
     /// Takes so long to write from now on.
     pub(super) fn is_slow(&self, writes_for: Duration) {
         self.0.lock().unwrap().writes_for = writes_for;
+    }
+
+    /// So much time passes by its clock.
+    pub(super) fn passes(&self, time: Duration) {
+        self.0.lock().unwrap().now += time;
     }
 
     /// Has the store lose everything, as one that was started anew.
@@ -55,12 +63,18 @@ impl Memory {
 
     /// All records that there are, for the tests to look at.
     pub(super) fn records(&self) -> HashMap<Name, Record> {
-        self.0.lock().unwrap().records.clone()
+        let tables = self.0.lock().unwrap();
+        let records = tables.records.iter();
+        records
+            .map(|(name, (record, _))| (*name, *record))
+            .collect()
     }
 
     /// A record that nobody should have written.
     pub(super) fn forge(&self, name: Name, record: Record) {
-        self.0.lock().unwrap().records.insert(name, record);
+        let mut tables = self.0.lock().unwrap();
+        let now = tables.now;
+        tables.records.insert(name, (record, now));
     }
 
     fn tables<T>(&self, with: impl FnOnce(&mut Tables) -> T) -> Result<T, Away> {
@@ -97,10 +111,13 @@ impl Directory for Memory {
         tokio::time::sleep(writes_for).await;
         self.tables(|tables| {
             for (name, record) in records {
-                let is_newer =
-                    |there: &Record| live.contains(&there.process) && there.since > record.since;
+                let now = tables.now;
+                let is_newer = |(there, written): &(Record, Duration)| {
+                    let waited = there.waited + (now - *written);
+                    live.contains(&there.process) && waited < record.waited
+                };
                 if !tables.records.get(name).is_some_and(is_newer) {
-                    tables.records.insert(*name, *record);
+                    tables.records.insert(*name, (*record, now));
                 }
             }
         })
@@ -109,7 +126,11 @@ impl Directory for Memory {
     async fn remove(&mut self, own: Process, names: &[Name]) -> Result<(), Away> {
         self.tables(|tables| {
             for name in names {
-                if tables.records.get(name).is_some_and(|r| r.process == own) {
+                if tables
+                    .records
+                    .get(name)
+                    .is_some_and(|(r, _)| r.process == own)
+                {
                     tables.records.remove(name);
                 }
             }
@@ -118,7 +139,7 @@ impl Directory for Memory {
 
     async fn read(&mut self, names: &[Name]) -> Result<Vec<Option<Record>>, Away> {
         self.tables(|tables| {
-            let records = names.iter().map(|name| tables.records.get(name).copied());
+            let records = names.iter().map(|name| Some(tables.records.get(name)?.0));
             records.collect()
         })
     }

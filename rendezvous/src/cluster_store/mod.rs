@@ -112,8 +112,9 @@ pub(crate) struct Process {
 pub(crate) struct Record {
     /// With whom the listener waits.
     pub(crate) process: Process,
-    /// Since when, in Unix seconds by that node's clock.
-    pub(crate) since: u64,
+    /// How long it had waited when this was written. How long ago that was the store knows: by its clock alone, so that
+    /// it does not matter what those of the nodes say.
+    pub(crate) waited: Duration,
 }
 
 /// How the store knew this node when it said that it lives.

@@ -296,7 +296,10 @@ impl World {
                 is_idle = false;
                 self.phase.asked += batch.len();
                 let began = Instant::now();
-                let found = self.nodes[node].task.answer(&mut batch).await;
+                let found = self.nodes[node]
+                    .task
+                    .answer(self.now.instant, &mut batch)
+                    .await;
                 self.phase.store += began.elapsed();
                 self.nodes[node].task.check()?;
                 for found in found {

@@ -11,14 +11,14 @@ use crate::{keys::KeyRing, leases::Parts, limits::Prefix};
 /// What the registry asks. Handles are named by their digest, connections by their number.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// A listener waits there since then (Unix seconds).
-    Waits([u8; 32], u64),
+    /// A listener waits there since then.
+    Waits([u8; 32], Instant),
     /// No listener waits there any more.
     Left([u8; 32]),
     /// This connector looks for the listener there.
     Seek(u64, [u8; 32]),
     /// All listeners that wait, which the store's task has asked for.
-    All(Vec<([u8; 32], u64)>),
+    All(Vec<([u8; 32], Instant)>),
     /// What keys use here of the limits that nodes share.
     Uses(Uses),
     /// So many joins from there have found nobody; whether who joined has a key.
@@ -69,7 +69,7 @@ struct Backlog {
     uses: Option<Ask>,
     drain: Option<Ask>,
     /// The last word on each listener: since when it waits, or none if it has left.
-    words: HashMap<[u8; 32], Option<u64>>,
+    words: HashMap<[u8; 32], Option<Instant>>,
     missed: Misses,
 }
 

@@ -32,6 +32,12 @@ pub(super) const BEAT: Duration = Duration::from_secs(4);
 /// So many questions go to the store at once.
 pub(super) const BATCH: usize = 500;
 
+/// What is written now of somebody who waits here since then.
+fn record(process: Process, now: Instant, since: Instant) -> Record {
+    let waited = now.saturating_duration_since(since);
+    Record { process, waited }
+}
+
 /// What the task holds: the store, what waits for it, and what was last said.
 pub(crate) struct StoreTask<D> {
     directory: D,
@@ -40,7 +46,7 @@ pub(crate) struct StoreTask<D> {
     before: Option<Epoch>,
     presence: Presence,
     /// What is to be written in case the store has lost it, a batch at a time: the beat must not wait for all of it.
-    unwritten: VecDeque<([u8; 32], u64)>,
+    unwritten: VecDeque<([u8; 32], Instant)>,
     /// Who has left since those were listed: not to be written again.
     left: HashSet<Name>,
     /// Who has left while the store was of no use: to be removed once it is back.
@@ -176,7 +182,7 @@ impl<D: Directory> StoreTask<D> {
                     }
                     Work::WriteAgain => Vec::new(),
                     Work::WriteSome => {
-                        self.write_some().await;
+                        self.write_some(Instant::now()).await;
                         Vec::new()
                     }
                     Work::Look => {
@@ -191,7 +197,7 @@ impl<D: Directory> StoreTask<D> {
                         due.look.reset_immediately();
                         Vec::new()
                     }
-                    Work::Answer => self.answer(&mut batch).await,
+                    Work::Answer => self.answer(Instant::now(), &mut batch).await,
                 },
             };
             for found in found {
@@ -376,7 +382,7 @@ impl<D: Directory> StoreTask<D> {
     }
 
     /// Does what was asked, in the order of the last word on each listener.
-    pub(super) async fn answer(&mut self, batch: &mut Vec<Ask>) -> Vec<Found> {
+    pub(super) async fn answer(&mut self, now: Instant, batch: &mut Vec<Ask>) -> Vec<Found> {
         // What is in use is wanted when the store is back, and not only while it answers.
         for ask in batch.iter_mut() {
             match (ask, &mut self.leases) {
@@ -392,7 +398,7 @@ impl<D: Directory> StoreTask<D> {
             self.owe(batch);
             return Vec::new();
         }
-        match self.ask(batch).await {
+        match self.ask(now, batch).await {
             Ok(found) => found,
             Err(away) => {
                 self.on_away(away);
@@ -420,9 +426,9 @@ impl<D: Directory> StoreTask<D> {
         }
     }
 
-    async fn ask(&mut self, batch: &mut Vec<Ask>) -> Result<Vec<Found>, Away> {
+    async fn ask(&mut self, now: Instant, batch: &mut Vec<Ask>) -> Result<Vec<Found>, Away> {
         let owed = self.owed.drain();
-        let mut last: HashMap<Name, Option<u64>> = owed.map(|name| (name, None)).collect();
+        let mut last: HashMap<Name, Option<Instant>> = owed.map(|name| (name, None)).collect();
         let mut sought = Vec::new();
         let mut all = None;
         for ask in batch.drain(..) {
@@ -445,13 +451,10 @@ impl<D: Directory> StoreTask<D> {
                 }
             }
         }
-        let record = |since| Record {
-            process: self.own,
-            since,
-        };
         let waiting = last
             .iter()
             .filter_map(|(name, since)| Some((*name, (*since)?)));
+        let record = |since| record(self.own, now, since);
         let written: Vec<_> = waiting.map(|(name, since)| (name, record(since))).collect();
         let gone = last.iter().filter(|(_, since)| since.is_none());
         let gone: Vec<Name> = gone.map(|(name, _)| *name).collect();
@@ -471,13 +474,17 @@ impl<D: Directory> StoreTask<D> {
         }
         if let Some(all) = all {
             self.unwritten = all.into();
-            self.write_batch().await?;
+            self.write_batch(now).await?;
         }
         Ok(found)
     }
 
     /// These wait, which is newer than what was said before: who had left by then and is among them has come back.
-    fn take_back(&self, last: &mut HashMap<Name, Option<u64>>, waiting: &[([u8; 32], u64)]) {
+    fn take_back(
+        &self,
+        last: &mut HashMap<Name, Option<Instant>>,
+        waiting: &[([u8; 32], Instant)],
+    ) {
         if last.values().all(Option::is_some) {
             return;
         }
@@ -556,12 +563,12 @@ impl<D: Directory> StoreTask<D> {
     }
 
     /// Writes a batch more of what may be lost; nothing while another process has this node's number.
-    pub(super) async fn write_some(&mut self) {
+    pub(super) async fn write_some(&mut self, now: Instant) {
         if !self.presence.is_usable() {
             self.unwritten.clear();
             return;
         }
-        if let Err(away) = self.write_batch().await {
+        if let Err(away) = self.write_batch(now).await {
             // All of it is asked for again once the store is back.
             self.unwritten.clear();
             self.on_away(away);
@@ -569,7 +576,7 @@ impl<D: Directory> StoreTask<D> {
     }
 
     /// Writes a batch of what may be lost, and leaves what somebody has written since.
-    async fn write_batch(&mut self) -> Result<(), Away> {
+    async fn write_batch(&mut self, now: Instant) -> Result<(), Away> {
         let count = self.unwritten.len().min(BATCH);
         if count == 0 {
             self.left.clear();
@@ -577,7 +584,7 @@ impl<D: Directory> StoreTask<D> {
         }
         let batch = self.unwritten.drain(..count);
         let (names, process) = (&self.names, self.own);
-        let records = batch.map(|(digest, since)| (names.of(&digest), Record { process, since }));
+        let records = batch.map(|(digest, since)| (names.of(&digest), record(process, now, since)));
         let records: Vec<_> = { records }
             .filter(|(name, _)| !self.left.contains(name))
             .collect();

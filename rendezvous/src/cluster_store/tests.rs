@@ -1,6 +1,9 @@
 //! The store's task at a store that is away, forgets, or says what is not so.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_proto::{node::NodeNumber, secret::Secret};
 use tokio::runtime::Runtime;
@@ -15,6 +18,16 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 const HANDLE: [u8; 32] = [7; 32];
 const CONNECTOR: u64 = 5;
+
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// So many seconds after the tests began; no time passes in them but for what they say.
+fn at(second: u64) -> Instant {
+    *BEGAN + Duration::from_secs(second)
+}
+
+/// Now, by the clock of every node.
+const NOW: u64 = 1_000;
 
 /// The store that the nodes of a test share.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +63,11 @@ impl Store {
         self.memory.is_away(away);
     }
 
+    /// So much time passes by its clock.
+    pub(crate) fn passes(&self, time: Duration) {
+        self.memory.passes(time);
+    }
+
     /// Nothing is left in it.
     pub(crate) fn forget(&self) {
         self.memory.forget();
@@ -73,9 +91,13 @@ impl NodeProcess {
         RUNTIME.block_on(self.task.beat()) == Next::WriteAll
     }
 
-    /// Asks.
-    pub(crate) fn ask(&mut self, ask: Ask) -> Vec<Found> {
-        RUNTIME.block_on(self.task.answer(&mut vec![ask]))
+    /// Asks, at that time by this node's clock.
+    pub(crate) fn asks_at(&mut self, now: Instant, ask: Ask) -> Vec<Found> {
+        RUNTIME.block_on(self.task.answer(now, &mut vec![ask]))
+    }
+
+    fn ask(&mut self, ask: Ask) -> Vec<Found> {
+        self.asks_at(at(NOW), ask)
     }
 
     /// Whether it goes out of service, from now on.
@@ -110,7 +132,7 @@ fn two() -> (Store, NodeProcess, NodeProcess) {
     let (mut one, mut other) = (store.node(17, None), store.node(18, None));
     assert!(one.beat() && other.beat());
     assert!(!one.beat());
-    one.ask(Ask::Waits(HANDLE, 100));
+    one.ask(Ask::Waits(HANDLE, at(100)));
     other.beat();
     (store, one, other)
 }
@@ -128,7 +150,7 @@ fn slow_store_answers_who_looks_for_a_peer_while_there_is_much_to_write() {
         let handle = |n: usize| {
             let mut handle = [8; 32];
             handle[..8].copy_from_slice(&n.to_be_bytes());
-            (handle, 100)
+            (handle, at(100))
         };
         let asks = [
             Ask::All((0..count).map(handle).collect()),
@@ -165,10 +187,10 @@ fn listener_that_leaves_is_removed_though_others_have_filled_the_queue() {
         for n in 0..10_000u32 {
             let mut digest = [9; 32];
             digest[..4].copy_from_slice(&n.to_be_bytes());
-            line.ask(Ask::Waits(digest, 100));
+            line.ask(Ask::Waits(digest, at(100)));
             line.ask(Ask::Left(digest));
         }
-        line.ask(Ask::Waits([10; 32], 100));
+        line.ask(Ask::Waits([10; 32], at(100)));
         line.ask(Ask::Left(HANDLE));
         let (mut line, task) = (Some(line), tokio::spawn(task));
         let waits = Names::new(store.secret.as_ref().unwrap()).of(&[10; 32]);
@@ -226,7 +248,7 @@ fn joins_that_find_nobody_are_counted_though_others_have_filled_the_queue() {
         for n in 0..10_000u32 {
             let mut digest = [9; 32];
             digest[..4].copy_from_slice(&n.to_be_bytes());
-            line.ask(Ask::Waits(digest, 100));
+            line.ask(Ask::Waits(digest, at(100)));
         }
         for _ in 0..3 {
             line.ask(missed(1));
@@ -250,7 +272,7 @@ fn listener_that_leaves_while_the_store_is_away_is_removed_when_it_is_back() {
     let (store, mut one, mut other) = two();
     store.is_away(true);
     // The first is lost in asking, the second is known to be.
-    one.ask(Ask::Waits([8; 32], 100));
+    one.ask(Ask::Waits([8; 32], at(100)));
     one.ask(Ask::Left(HANDLE));
     store.is_away(false);
     assert!(one.beat());
@@ -258,13 +280,13 @@ fn listener_that_leaves_while_the_store_is_away_is_removed_when_it_is_back() {
     other.beat();
     assert_eq!(other.seeks(), None);
     // One that comes back meanwhile stays.
-    one.ask(Ask::Waits(HANDLE, 200));
+    one.ask(Ask::Waits(HANDLE, at(200)));
     store.is_away(true);
     one.ask(Ask::Left(HANDLE));
-    one.ask(Ask::Waits(HANDLE, 300));
+    one.ask(Ask::Waits(HANDLE, at(300)));
     store.is_away(false);
     assert!(one.beat());
-    one.ask(Ask::All(vec![(HANDLE, 300)]));
+    one.ask(Ask::All(vec![(HANDLE, at(300))]));
     other.beat();
     assert_eq!(other.seeks(), Some(17));
 }
@@ -272,13 +294,37 @@ fn listener_that_leaves_while_the_store_is_away_is_removed_when_it_is_back() {
 #[test]
 fn listener_that_has_moved_is_found_where_it_is_although_the_old_node_forgets_it_later() {
     let (_store, mut one, mut other) = two();
-    other.ask(Ask::Waits(HANDLE, 200));
+    other.ask(Ask::Waits(HANDLE, at(200)));
     assert_eq!(one.seeks(), Some(18));
     // The old connection lingers: what its node writes again does not win, nor does what it removes.
-    one.ask(Ask::All(vec![(HANDLE, 100)]));
+    one.ask(Ask::All(vec![(HANDLE, at(100))]));
     assert_eq!(one.seeks(), Some(18));
     one.ask(Ask::Left(HANDLE));
     assert_eq!(one.seeks(), Some(18));
+}
+
+#[test]
+fn listener_that_has_moved_is_found_at_once_although_the_clocks_of_its_nodes_are_apart() {
+    for ahead in [0, 300, 1_000_000] {
+        let (store, mut one, mut other) = two();
+        // By one's clock, which is ahead, and by the other's it has come just now.
+        one.asks_at(at(ahead + 500), Ask::Waits(HANDLE, at(ahead + 500)));
+        store.passes(Duration::from_secs(10));
+        other.asks_at(at(10), Ask::Waits(HANDLE, at(10)));
+        assert_eq!(one.seeks(), Some(18), "{ahead} s");
+        // What the old node writes again does not win, nor what it has to write late.
+        store.passes(Duration::from_secs(30));
+        let waits = || [(HANDLE, at(ahead + 500))];
+        for again in [Ask::All(waits().to_vec()), Ask::Waits(HANDLE, waits()[0].1)] {
+            one.asks_at(at(ahead + 540), again);
+            assert_eq!(one.seeks(), Some(18), "{ahead} s");
+        }
+        // It goes back to where it was, and then the other node writes all again.
+        one.asks_at(at(ahead + 550), Ask::Waits(HANDLE, at(ahead + 550)));
+        store.passes(Duration::from_secs(5));
+        other.asks_at(at(55), Ask::All(vec![(HANDLE, at(10))]));
+        assert_eq!(other.seeks(), Some(17), "{ahead} s");
+    }
 }
 
 #[test]
@@ -291,7 +337,7 @@ fn records_of_a_process_end_with_it() {
     assert!(again.beat());
     other.beat();
     assert_eq!(other.seeks(), None, "the process before it is gone");
-    again.ask(Ask::All(vec![(HANDLE, 300)]));
+    again.ask(Ask::All(vec![(HANDLE, at(300))]));
     assert_eq!(other.seeks(), Some(17));
     assert!(!one.beat());
     assert_eq!(one.state(), StoreState::Contested);
@@ -344,7 +390,7 @@ fn process_whose_number_another_has_writes_nothing() {
     assert!(!double.beat());
     assert_eq!(double.state(), StoreState::Contested);
     one.ask(Ask::Left(HANDLE));
-    double.ask(Ask::Waits(HANDLE, 400));
+    double.ask(Ask::Waits(HANDLE, at(400)));
     assert_eq!(other.seeks(), None);
     assert!(store.memory.records().is_empty());
     // Once the other is gone the number is free.
@@ -359,7 +405,7 @@ fn process_whose_number_another_takes_writes_nothing_more_of_what_it_had_to_writ
     let listeners = (0..3 * BATCH).map(|index| {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&index.to_be_bytes());
-        (digest, 100)
+        (digest, at(100))
     });
     one.ask(Ask::All(listeners.collect()));
     store.expire(17);
@@ -367,35 +413,35 @@ fn process_whose_number_another_takes_writes_nothing_more_of_what_it_had_to_writ
     assert!(double.beat() && !one.beat());
     assert_eq!(one.state(), StoreState::Contested);
     let before = store.memory.records();
-    RUNTIME.block_on(one.task.write_some());
+    RUNTIME.block_on(one.task.write_some(at(NOW)));
     assert_eq!(store.memory.records(), before);
     // It is asked for all again if the number is its own once more.
     store.expire(17);
     assert!(one.beat());
-    RUNTIME.block_on(one.task.write_some());
+    RUNTIME.block_on(one.task.write_some(at(NOW)));
     assert_eq!(store.memory.records(), before);
 }
 
 #[test]
 fn listener_that_has_left_and_come_back_is_written_with_all_that_were_asked_for_meanwhile() {
     let (_store, mut one, mut other) = two();
-    let mut batch = vec![Ask::Left(HANDLE), Ask::All(vec![(HANDLE, 300)])];
-    RUNTIME.block_on(one.task.answer(&mut batch));
+    let mut batch = vec![Ask::Left(HANDLE), Ask::All(vec![(HANDLE, at(300))])];
+    RUNTIME.block_on(one.task.answer(at(NOW), &mut batch));
     assert_eq!(other.seeks(), Some(17));
     // One that leaves after that has left.
-    let mut batch = vec![Ask::All(vec![(HANDLE, 300)]), Ask::Left(HANDLE)];
-    RUNTIME.block_on(one.task.answer(&mut batch));
+    let mut batch = vec![Ask::All(vec![(HANDLE, at(300))]), Ask::Left(HANDLE)];
+    RUNTIME.block_on(one.task.answer(at(NOW), &mut batch));
     assert_eq!(other.seeks(), None);
 }
 
 #[test]
 fn listener_is_found_where_it_is_although_the_old_node_says_late_that_it_waits_there() {
     let (_store, mut one, mut other) = two();
-    other.ask(Ask::Waits(HANDLE, 200));
-    one.ask(Ask::Waits(HANDLE, 100));
+    other.ask(Ask::Waits(HANDLE, at(200)));
+    one.ask(Ask::Waits(HANDLE, at(100)));
     assert_eq!(one.seeks(), Some(18));
     other.ask(Ask::Left(HANDLE));
-    one.ask(Ask::Waits(HANDLE, 300));
+    one.ask(Ask::Waits(HANDLE, at(300)));
     assert_eq!(other.seeks(), Some(17));
 }
 
@@ -420,7 +466,7 @@ fn ten_thousand_listeners_are_written_a_batch_at_a_time_so_that_the_beat_is_not_
     let listeners = (0..10_000u32).map(|index| {
         let mut digest = [0; 32];
         digest[..4].copy_from_slice(&index.to_be_bytes());
-        (digest, 100)
+        (digest, at(100))
     });
     let before = store.memory.records().len();
     let written = |store: &Store| store.memory.records().len() - before;
@@ -430,15 +476,15 @@ fn ten_thousand_listeners_are_written_a_batch_at_a_time_so_that_the_beat_is_not_
     while written(&store) < 10_000 {
         let so_far = written(&store);
         assert!(!one.beat());
-        RUNTIME.block_on(one.task.write_some());
+        RUNTIME.block_on(one.task.write_some(at(NOW)));
         assert_eq!(written(&store), so_far + BATCH);
         batches += 1;
     }
     assert_eq!(batches, 20);
     // What is not written when the store goes away is asked for again with all the rest.
-    one.ask(Ask::All(vec![([1; 32], 100); 2 * BATCH]));
+    one.ask(Ask::All(vec![([1; 32], at(100)); 2 * BATCH]));
     store.is_away(true);
-    RUNTIME.block_on(one.task.write_some());
+    RUNTIME.block_on(one.task.write_some(at(NOW)));
     store.is_away(false);
     assert!(one.beat());
 }
@@ -449,7 +495,7 @@ fn store_that_has_forgotten_everything_gets_it_again() {
     store.forget();
     assert_eq!(other.seeks(), None);
     assert!(one.beat());
-    one.ask(Ask::All(vec![(HANDLE, 100)]));
+    one.ask(Ask::All(vec![(HANDLE, at(100))]));
     other.beat();
     assert_eq!(other.seeks(), Some(17));
 }
@@ -463,13 +509,16 @@ fn forged_record_leads_to_no_process_that_does_not_live() {
             node: one.process.node,
             epoch: Epoch::draw(),
         },
-        since: u64::MAX,
+        waited: Duration::ZERO,
     };
     store.memory.forge(name, forged);
     assert_eq!(other.seeks(), None);
     // What a listener says anew wins all the same, and so does what its node says anew: by clocks that are minutes
     // apart such a record may be of a process that has died.
-    for again in [Ask::Waits(HANDLE, 500), Ask::All(vec![(HANDLE, 500)])] {
+    for again in [
+        Ask::Waits(HANDLE, at(500)),
+        Ask::All(vec![(HANDLE, at(500))]),
+    ] {
         store.memory.forge(name, forged);
         one.ask(again);
         assert_eq!(other.seeks(), Some(17));

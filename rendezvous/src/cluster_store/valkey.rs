@@ -41,12 +41,16 @@ if not ours and there ~= ARGV[2] and lives() then return 2 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return ours and 0 or 1";
 
-/// Writes a record unless there is one of somebody who has come later, at a process that lives: by a clock that is
-/// ahead one of a dead process would stay for as long as that was.
+/// Writes a record unless there is one of somebody who has come later, at a process that lives. How long that one has
+/// waited is what it had when it was written, and the time since, which what is left of its life says. A store that
+/// does not let its user ask for that has the last word win.
 const WRITE: &str = "
 local there = read(KEYS[1])
-local since = there and tonumber(string.match(there, ':(%d+)$') or '0')
-if since and since > tonumber(ARGV[2]) then
+local waited = there and tonumber(string.match(there, ':(%d+)$') or '')
+local left = waited and redis.pcall('PTTL', KEYS[1])
+local kept = tonumber(ARGV[3])
+local known = type(left) == 'number' and left >= 0 and left <= kept
+if known and waited + kept - left < tonumber(ARGV[2]) then
   for at = 4, #ARGV do
     if string.sub(there, 1, string.len(ARGV[at])) == ARGV[at] then return 0 end
   end
@@ -231,7 +235,7 @@ impl Directory for Valkey {
                 .arg(1)
                 .arg(key)
                 .arg(text(record))
-                .arg(record.since)
+                .arg(milliseconds(record.waited))
                 .arg(kept)
                 .arg(&live)
                 .ignore();
@@ -330,9 +334,9 @@ fn milliseconds(time: Duration) -> u64 {
 fn text(record: &Record) -> String {
     let Record {
         process: Process { node, epoch },
-        since,
+        waited,
     } = record;
-    format!("{node}:{epoch}:{since}")
+    format!("{node}:{epoch}:{}", milliseconds(*waited))
 }
 
 /// What a record says; none if it is not one of ours.
@@ -343,8 +347,8 @@ fn parse(text: &str) -> Option<Record> {
         node: part()?.parse().ok()?,
         epoch: part()?.parse().ok()?,
     };
-    let since = part()?.parse().ok()?;
-    part().is_none().then_some(Record { process, since })
+    let waited = Duration::from_millis(part()?.parse().ok()?);
+    part().is_none().then_some(Record { process, waited })
 }
 
 #[cfg(test)]
@@ -358,7 +362,7 @@ mod tests {
                 node: NodeNumber::MIN,
                 epoch: Epoch::draw(),
             },
-            since: 1_795_000_000,
+            waited: Duration::from_millis(86_400_001),
         };
         assert_eq!(parse(&text(&record)), Some(record));
         for other in ["", "10", "10:zz:1", "9:0:1", "10:0:1:2", "10:0:-1"] {

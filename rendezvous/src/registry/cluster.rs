@@ -218,7 +218,7 @@ impl Registry {
     ) -> bool {
         let is_told = side.is_listener() && self.may_ask(now.instant, id);
         if is_told {
-            effects.push(Effect::Ask(Ask::Waits(side.digest(), now.unix_s)));
+            effects.push(Effect::Ask(Ask::Waits(side.digest(), now.instant)));
         }
         is_told
     }

@@ -3,7 +3,10 @@
 //! A handle is a secret between its two peers, so the table holds its hash, which also spares lookups from
 //! comparing secrets.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use p2pdbg_proto::rendezvous::{Handle, MeetingPoint, Refusal, Role, SessionId};
 
@@ -25,8 +28,7 @@ struct Waiter {
     holder: Holder,
     /// On whose account it waits, by the key or by a voucher.
     key: KeyId,
-    /// Since when, in Unix seconds.
-    since: u64,
+    since: Instant,
     /// Whether the store has been told of somebody there, and is to be told when nobody is any more.
     told: bool,
 }
@@ -58,7 +60,7 @@ impl Handles {
     }
 
     /// The handles at which listeners wait, by their digests, and since when. The store is told of all of them.
-    pub(super) fn tell_listeners(&mut self) -> Vec<([u8; 32], u64)> {
+    pub(super) fn tell_listeners(&mut self) -> Vec<([u8; 32], Instant)> {
         let waiting = self.waiting.iter_mut();
         let listeners = waiting.filter(|(side, _)| side.is_listener());
         listeners
@@ -177,7 +179,7 @@ impl Registry {
             conn: id,
             holder,
             key,
-            since: now.unix_s,
+            since: now.instant,
             told: self.note_waiting(now, id, &meeting, effects),
         };
         if let Some(replaced) = self.handles.wait(meeting, waiter)

@@ -432,6 +432,77 @@ async fn what_somebody_has_put_where_nodes_write_is_theirs_again_and_the_store_s
     }
 }
 
+/// A peer that waits at these handles, at this node.
+async fn waits(node: &Node, handles: &[&Secret<32>]) -> Peer {
+    let url = node.server.url();
+    let at = node.server.addresses()[0];
+    let mut peer = Peer::connect(at, url.fingerprint.unwrap()).await;
+    let key = url.access_key.clone().unwrap();
+    peer.hello(Credential::AccessKey(key)).await;
+    for handle in handles {
+        peer.say(&ToRendezvous::Meet {
+            handle: (*handle).clone(),
+            role: Role::Listener,
+            already: None,
+        })
+        .await;
+    }
+    peer
+}
+
+/// The name of the only record there is, which begins so.
+async fn record(store: &Store, node: &str) -> String {
+    let found = until(store, "KEYS *:at:*", |says| says.contains("p2pdbg:")).await;
+    let name = found.lines().find(|line| line.starts_with("p2pdbg:"));
+    let name = name.unwrap().to_owned();
+    until(store, &format!("GET {name}"), |says| {
+        says.lines().any(|line| line.starts_with(node))
+    })
+    .await;
+    name
+}
+
+#[tokio::test]
+async fn listener_that_has_moved_is_found_where_it_is_whatever_the_clocks_of_its_nodes_say() {
+    for program in programs() {
+        let store = Store::start(&program, &[]);
+        let cluster = Cluster::new();
+        let url = store.url("redis", "");
+        let (one, other) = (cluster.node(17, &url).await, cluster.node(18, &url).await);
+        for node in [&one, &other] {
+            node.store_answers(true).await;
+            node.knows(&[17, 18]).await;
+        }
+        let (handle, second) = (Secret::random(), Secret::random());
+        let _before = waits(&one, &[&handle]).await;
+        let name = record(&store, "17:").await;
+        // What a node would have written whose clock is years ahead.
+        let says = store.say(&format!("GET {name}")).await;
+        let process = says.lines().find(|line| line.starts_with("17:")).unwrap();
+        let process = process.trim_end().rsplit_once(':').unwrap().0;
+        store
+            .say(&format!("SET {name} {process}:9999999999 PX 93600000"))
+            .await;
+        let _now = waits(&other, &[&handle]).await;
+        record(&store, "18:").await;
+        // The connection that the listener has left lingers. Its node writes all again, and has done so once another
+        // listener is there.
+        let _more = waits(&one, &[&second]).await;
+        let both = |says: &str| says.matches("p2pdbg:").count() == 2;
+        let found = until(&store, "KEYS *:at:*", both).await;
+        let mut names = found.lines().filter(|line| line.starts_with("p2pdbg:"));
+        let new = names.find(|found| found.trim_end() != name.trim_end());
+        let new = new.unwrap();
+        store.say(&format!("DEL {new}")).await;
+        store
+            .say(&format!("DEL {}:node:17", cluster.prefix()))
+            .await;
+        until(&store, "KEYS *:at:*", both).await;
+        let says = store.say(&format!("GET {name}")).await;
+        assert!(says.lines().any(|line| line.starts_with("18:")), "{says}");
+    }
+}
+
 #[tokio::test]
 async fn number_that_no_node_holds_for_a_time_is_given_to_the_node_that_has_it() {
     for program in programs() {

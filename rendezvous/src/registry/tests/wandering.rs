@@ -157,7 +157,7 @@ impl World {
             match effect {
                 Effect::Ask(ask) => {
                     let now = self.now.instant;
-                    for found in self.nodes[node].task.ask(ask) {
+                    for found in self.nodes[node].task.asks_at(self.now.instant, ask) {
                         let effects = self.nodes[node].registry.on_directory(now, found);
                         self.carry_out(node, effects);
                     }
@@ -192,6 +192,7 @@ impl World {
         self.passed += 1;
         self.now.instant += Duration::from_secs(1);
         self.now.unix_s += 1;
+        self.store.passes(Duration::from_secs(1));
         for node in 0..self.nodes.len() {
             let everything = self.passed.is_multiple_of(4) && self.nodes[node].task.beat();
             if everything || self.passed.is_multiple_of(45) {
