@@ -203,7 +203,8 @@ impl Sessions {
         shared.copied().filter(is_confirmed).collect()
     }
 
-    /// Both members of this session have confirmed: it takes the place of those that the two have had before.
+    /// Both members of this session have confirmed: it takes the place of those before it that they have confirmed too
+    /// and that no other one has taken yet.
     fn succeed(&mut self, now: Instant, of_one: &[SessionId], session: SessionId) {
         let Some(newest) = self.table.get_mut(&session) else {
             return;
@@ -214,7 +215,10 @@ impl Sessions {
             if !self.joins(*before, one, other) {
                 continue;
             }
-            let Some(before) = self.table.get_mut(before).filter(|s| s.number < number) else {
+            let is_succeeded = |one: &&mut Session| {
+                one.number < number && one.is_confirmed() && one.succession.counts()
+            };
+            let Some(before) = self.table.get_mut(before).filter(is_succeeded) else {
                 continue;
             };
             for key in before.counts_for() {
