@@ -219,28 +219,28 @@ impl Registry {
         self.present.by_key.vouched.of(key)
     }
 
-    /// Whether there is room for one more peer that has come by a voucher, if this one has. A quarter of what those
-    /// without a key may have is kept for who has no voucher either. Of the rest the key with most of them gives one
-    /// place up for a peer of one that has fewer: vouchers are as many as somebody has pairings, and addresses are
-    /// cheap.
-    pub(super) fn has_room_for_vouched(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    /// Whether there is room for one more peer that has come by a voucher, if this one has; and who makes room for it.
+    /// A quarter of what those without a key may have is kept for who has no voucher either. Of the rest the key with
+    /// most of them gives one place up for a peer of one that has fewer: vouchers are as many as somebody has pairings,
+    /// and addresses are cheap.
+    pub(super) fn room_for_vouched(&self, id: ConnId) -> Option<Option<ConnId>> {
         let standing = self.connections.get(&id).map(|one| one.standing);
         let Some(Standing::Vouched(key, _)) = standing else {
-            return true;
+            return Some(None);
         };
         let vouched = &self.present.by_key.vouched;
-        if vouched.len() <= unreserved(unreserved(self.limits.connections)) {
-            return true;
+        if vouched.len() <= self.most_vouched() {
+            return Some(None);
         }
-        let first = vouched.first_of_a_greater(key);
-        if let Some(first) = first {
-            self.make_way(now, first, effects);
-        }
-        first.is_some()
+        vouched.first_of_a_greater(key).map(Some)
+    }
+
+    /// Whether one more may come to count as one by a voucher.
+    pub(super) fn may_be_one_more_vouched(&self) -> bool {
+        self.present.by_key.vouched.len() < self.most_vouched()
+    }
+
+    fn most_vouched(&self) -> usize {
+        unreserved(unreserved(self.limits.connections))
     }
 }

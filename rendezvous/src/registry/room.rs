@@ -48,20 +48,32 @@ impl Registry {
         id: ConnId,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        if !self.has_room_for_vouched(now, id, effects) {
-            return false;
-        }
-        let newcomer = self.connections.get(&id);
-        let over_tcp = newcomer.is_some_and(|one| one.arrival.over_tcp);
-        let (present, limits) = (&self.present, &self.limits);
-        let of_tcp = over_tcp && present.without_key_over_tcp >= unreserved(limits.tcp_connections);
-        if !of_tcp && present.without_key < unreserved(limits.connections) {
-            return true;
-        }
-        let Some(idle) = self.idlest(now.instant, of_tcp) else {
+        let Some(bearer) = self.room_for_vouched(id) else {
             return false;
         };
-        self.make_way(now, idle, effects);
+        let over_tcp = |id| {
+            let connection = self.connections.get(&id);
+            connection.is_some_and(|one| one.arrival.over_tcp)
+        };
+        let bearers = bearer.map_or(0, |_| 1);
+        let bearers_over_tcp = bearer.map_or(0, |id| usize::from(over_tcp(id)));
+        let (present, limits) = (&self.present, &self.limits);
+        let of_tcp = over_tcp(id)
+            && present.without_key_over_tcp - bearers_over_tcp
+                >= unreserved(limits.tcp_connections);
+        let is_full = present.without_key - bearers >= unreserved(limits.connections);
+        let idle = match of_tcp || is_full {
+            true => self.idlest(now.instant, of_tcp),
+            false => None,
+        };
+        // Nobody goes for a newcomer that has no place by that yet.
+        if idle.is_none() && (of_tcp || is_full) {
+            return false;
+        }
+        let idle = idle.filter(|idle| bearer != Some(*idle));
+        for gone in [bearer, idle].into_iter().flatten() {
+            self.make_way(now, gone, effects);
+        }
         true
     }
 

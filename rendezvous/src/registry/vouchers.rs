@@ -41,6 +41,9 @@ impl Registry {
     /// Whether this connection may count as one by a voucher under this key.
     fn may_be_vouched_for(&mut self, now: Now, id: ConnId, key: KeyId) -> bool {
         let is_one = self.connections.get(&id).and_then(Connection::key) == Some(key);
+        if !is_one && !self.may_be_one_more_vouched() {
+            return false;
+        }
         let most = self.keys.limits(key).peers.filter(|_| !is_one);
         most.is_none_or(|most| {
             let (peers, vouched) = (self.peers_of(key), self.vouched_of(key));

@@ -318,8 +318,13 @@ fn codes_that_are_claimed_are_no_more_than_a_key_and_a_connection_may_have() {
 
 /// A listener and a connector with a key that may have one session, which they have confirmed, at this handle.
 fn one_session_of_a_key() -> (Bench, Handle, SessionId, KeyId) {
+    one_session_of_a_key_for(1)
+}
+
+/// The same with a key that may have so many.
+fn one_session_of_a_key_for(sessions: usize) -> (Bench, Handle, SessionId, KeyId) {
     let limits = KeyLimits {
-        sessions: Some(1),
+        sessions: Some(sessions),
         ..KeyLimits::default()
     };
     let (mut bench, key) = two_keys(limits);
@@ -390,6 +395,65 @@ fn session_that_takes_no_other_ones_place_in_time_ends_and_adds_one_at_the_most(
     };
     assert!(closes(second) && !closes(first));
     assert_eq!(bench.registry.taken_by_key()[&key].sessions, 1);
+}
+
+#[test]
+fn session_whose_place_is_taken_twice_ends_no_later_for_it() {
+    let (mut bench, handle, first, key) = one_session_of_a_key();
+    for _ in 0..2 {
+        let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+        let next = introductions(&effects).0.session;
+        bench.confirm(next, [LISTENER, CONNECTOR]);
+        assert_eq!(bench.registry.taken_by_key()[&key].sessions, 1);
+        bench.pass(Duration::from_secs(9));
+    }
+    let ended = bench.registry.expire(bench.now);
+    assert!(ended.contains(&Effect::CloseLegs {
+        session: first,
+        linger: false
+    }));
+}
+
+#[test]
+fn session_that_is_confirmed_after_a_later_one_is_counted_to_its_end() {
+    let (mut bench, handle, first, key) = one_session_of_a_key_for(2);
+    let [second, third] = [(); 2].map(|()| {
+        let effects = bench.meet(CONNECTOR, &handle, Role::Connector);
+        introductions(&effects).0.session
+    });
+    let counted = |bench: &Bench| bench.registry.taken_by_key()[&key].sessions;
+    for (confirmed, count) in [(third, 2), (second, 2)] {
+        bench.confirm(confirmed, [LISTENER, CONNECTOR]);
+        assert_eq!(counted(&bench), count);
+    }
+    bench.pass(Duration::from_secs(10));
+    let ended = bench.registry.expire(bench.now);
+    assert!(ended.contains(&Effect::CloseLegs {
+        session: first,
+        linger: false
+    }));
+    assert_eq!(counted(&bench), 2);
+    bench.lose(CONNECTOR);
+    assert_eq!(counted(&bench), 0);
+}
+
+#[test]
+fn peers_that_pair_and_stay_count_by_vouchers_as_far_as_those_may() {
+    let limits = Limits {
+        connections: 16,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    let key = bench.key();
+    for id in (100..112).map(ConnId) {
+        bench.arrive(LISTENER, key.clone());
+        let nameplate = bench.listen(LISTENER, None).nameplate;
+        bench.arrive(id, Credential::None);
+        bench.voucher(id, nameplate);
+        bench.lose(LISTENER);
+    }
+    let key = bench.file.find(&"default".parse().unwrap()).unwrap().id;
+    assert_eq!(bench.registry.taken_by_key()[&key].peers, 9);
 }
 
 /// A rendezvous for sixteen with two keys, and the vouchers of so many who have paired with each and left.
