@@ -58,11 +58,12 @@ pub(crate) fn can_be_followed(config: &ServerConfig, state: &StateDir) -> Result
     if !cfg!(feature = "cluster") || store.is_none() {
         return Ok(());
     }
-    crate::cluster_store::Epoch::can_be_followed(state).map_err(|why| {
-        StartError::Cluster(format!(
-            "{why}, by which the next process takes the number of this node: stop p2pdbg-rendezvous and start it again"
-        ))
-    })
+    match crate::cluster_store::Epoch::fault(state)? {
+        None => Ok(()),
+        Some(fault) => Err(StartError::Cluster(format!(
+            "{fault}, by which the next process takes the number of this node: stop p2pdbg-rendezvous and start it again"
+        ))),
+    }
 }
 
 /// By which this host opens tickets of other nodes, if it is one of several or relays for them.

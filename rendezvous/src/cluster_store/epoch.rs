@@ -32,20 +32,21 @@ impl Epoch {
         Self::begin_since(&boot(), state)
     }
 
-    /// Whether a process after this one would find this one's: without it that one cannot take the node's number before
-    /// the store has forgotten who had it.
+    /// What is wrong with the file for a process after this one, if anything is: without it that one cannot take the
+    /// node's number before the store has forgotten who had it.
     ///
     /// # Errors
-    /// What is wrong with the file.
-    pub(crate) fn can_be_followed(state: &StateDir) -> Result<(), String> {
+    /// When it cannot be read.
+    pub(crate) fn fault(state: &StateDir) -> Result<Option<String>, StateError> {
         let path = state.path().join(FILE);
-        let wrong = |how: &str| Err(format!("the file {} is {how}", path.display()));
-        match Self::kept(&directory_since(&boot(), state), state) {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) if path.exists() => wrong("damaged"),
-            Ok(None) => wrong("missing"),
-            Err(error) => Err(error.to_string()),
+        if Self::kept(&directory_since(&boot(), state), state)?.is_some() {
+            return Ok(None);
         }
+        let how = match path.exists() {
+            true => "damaged",
+            false => "missing",
+        };
+        Ok(Some(format!("the file {} is {how}", path.display())))
     }
 
     /// The same on a host that has run since this `boot`: a copy of a whole volume or host has the directory at the
