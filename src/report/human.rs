@@ -60,6 +60,8 @@ pub(super) struct Human {
     frame: usize,
     /// Whether a COMMAND has the terminal.
     released: bool,
+    /// Whether a code could not be written: then none is any more.
+    broken: bool,
 }
 
 impl Human {
@@ -71,6 +73,7 @@ impl Human {
             screen,
             frame: 0,
             released: false,
+            broken: false,
         }
     }
 
@@ -197,11 +200,16 @@ impl Human {
 
     /// The code stands alone on its line of standard output, for a person to copy or a script to read.
     fn print_code(&mut self, code: &str) -> io::Result<()> {
+        if self.broken {
+            return Ok(());
+        }
         let mut print = || writeln!(self.out, "{code}").and_then(|()| self.out.flush());
-        match &mut self.screen {
+        let written = match &mut self.screen {
             Screen::Terminal { line, .. } => line.print_above(print),
             Screen::Plain(_) => print(),
-        }
+        };
+        self.broken = written.is_err();
+        written
     }
 
     fn print(&mut self, line: &Line) {

@@ -63,7 +63,8 @@ impl Output {
     /// Writing has failed. Returns what a person should know, unless the program ends with it.
     pub(super) fn on_fault(&mut self, error: &io::Error) -> Option<String> {
         let message = format!("cannot write to standard output: {error}");
-        if error.kind() == io::ErrorKind::BrokenPipe {
+        let has_gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+        if has_gone.contains(&error.kind()) {
             return Some(format!("{message}: nothing more is written there"));
         }
         self.fault = Some(Failure::new(ErrorCode::Output, message.clone()));
