@@ -24,8 +24,10 @@ impl OtherListeners {
         let state = StateDir::open(state, "p2pdbg").ok();
         let noted = state.and_then(|state| recent_sessions::read(&state).ok());
         let mut noted = noted.unwrap_or_default();
-        // The number of one that was killed may be another program's by now.
-        noted.retain(|session| session.is_running() && control_socket::runs(session.pid));
+        // The number of one that was killed may be another program's by now; this one has noted nothing yet, so what
+        // has its number runs in another container.
+        let is_this = |pid| pid == std::process::id();
+        noted.retain(|one| !is_this(one.pid) && one.is_running() && control_socket::runs(one.pid));
         Self(noted)
     }
 
