@@ -256,8 +256,8 @@ impl From<LinkError> for Failure {
             ),
             LinkError::Misled { .. } => (
                 ErrorCode::RendezvousUnreachable,
-                "see which resolver or hosts file says so: it may block the name, or the network may want a login in a \
-                 browser first; if the rendezvous is there, check that it runs",
+                "if the rendezvous is there, check that it runs; if not, see which resolver or hosts file says so: it may \
+                 block the name, or the network may want a login in a browser first",
             ),
             LinkError::Busy { .. } => (
                 ErrorCode::RendezvousUnreachable,
