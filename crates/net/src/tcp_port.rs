@@ -4,7 +4,6 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -26,7 +25,7 @@ const LONGEST_SEGMENT: u32 = 1_120;
 /// For so long what was sent may stay without an answer until the kernel ends a connection. It would take a quarter of
 /// an hour otherwise, and a dead connection keeps the place of a new one.
 #[cfg(target_os = "linux")]
-const UNANSWERED: Duration = Duration::from_secs(30);
+const UNANSWERED: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A port of every local address of `family`'s family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
