@@ -12,6 +12,7 @@ use p2pdbg_proto::rendezvous::Role;
 
 use super::{
     Statuses,
+    output::OutputLines,
     status_line::StatusLine,
     words::{Line, View, Weight},
 };
@@ -55,25 +56,22 @@ struct Shown {
 pub(super) struct Human {
     role: Role,
     shown: BTreeMap<Of, Shown>,
-    out: Box<dyn Write + Send>,
+    out: OutputLines,
     screen: Screen,
     frame: usize,
     /// Whether a COMMAND has the terminal.
     released: bool,
-    /// Whether a code could not be written: then none is any more.
-    broken: bool,
 }
 
 impl Human {
-    pub(super) fn new(role: Role, out: Box<dyn Write + Send>, screen: Screen) -> Self {
+    pub(super) fn new(role: Role, out: impl Write + Send + 'static, screen: Screen) -> Self {
         Self {
             role,
             shown: BTreeMap::new(),
-            out,
+            out: OutputLines::to(out),
             screen,
             frame: 0,
             released: false,
-            broken: false,
         }
     }
 
@@ -200,16 +198,11 @@ impl Human {
 
     /// The code stands alone on its line of standard output, for a person to copy or a script to read.
     fn print_code(&mut self, code: &str) -> io::Result<()> {
-        if self.broken {
-            return Ok(());
-        }
-        let mut print = || writeln!(self.out, "{code}").and_then(|()| self.out.flush());
-        let written = match &mut self.screen {
+        let mut print = || self.out.write(code);
+        match &mut self.screen {
             Screen::Terminal { line, .. } => line.print_above(print),
             Screen::Plain(_) => print(),
-        };
-        self.broken = written.is_err();
-        written
+        }
     }
 
     fn print(&mut self, line: &Line) {
@@ -276,7 +269,7 @@ mod tests {
     fn plain() -> (Human, Kept, Kept) {
         let (out, err) = (Kept::default(), Kept::default());
         let screen = Screen::Plain(Box::new(err.clone()));
-        let human = Human::new(Role::Listener, Box::new(out.clone()), screen);
+        let human = Human::new(Role::Listener, out.clone(), screen);
         (human, out, err)
     }
 

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use p2pdbg_base::say;
 use p2pdbg_events::Event;
 
+use super::output::OutputLines;
+
 /// An event with the session that it is of, where there may be several.
 #[derive(serde::Serialize)]
 struct OfSession<'a> {
@@ -14,41 +16,25 @@ struct OfSession<'a> {
     session: Option<&'a str>,
 }
 
-/// Events as lines of JSON, each flushed.
-pub(super) struct JsonLines {
-    out: Box<dyn Write + Send>,
-    broken: bool,
-}
+/// Events as lines of JSON.
+pub(super) struct JsonLines(OutputLines);
 
 impl JsonLines {
     pub(super) fn new(out: impl Write + Send + 'static) -> Self {
-        Self {
-            out: Box::new(out),
-            broken: false,
-        }
+        Self(OutputLines::to(out))
     }
 
     /// # Errors
     /// The first time that it fails; after that nothing is written.
     pub(super) fn write(&mut self, session: Option<&str>, event: &Event) -> io::Result<()> {
-        let written = match self.broken {
-            true => Ok(()),
-            false => self.try_write(session, event),
-        };
-        self.broken |= written.is_err();
-        if let (true, Event::Error(failure)) = (self.broken, event) {
+        let line = serde_json::to_vec(&OfSession { event, session })?;
+        let written = self.0.write(line);
+        if let (true, Event::Error(failure)) = (self.0.is_broken(), event) {
             say!("error: {failure}");
             if let Some(hint) = &failure.hint {
                 say!("    {hint}");
             }
         }
         written
-    }
-
-    fn try_write(&mut self, session: Option<&str>, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&OfSession { event, session })?;
-        line.push(b'\n');
-        self.out.write_all(&line)?;
-        self.out.flush()
     }
 }

@@ -3,7 +3,10 @@
 //! A reader that has gone ends nothing: it may have wanted the code alone. Where what was to be kept is lost, on a full
 //! disk say, the program ends, but not while a peer is there: somebody may be debugging, and that is worth more.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
 
 use p2pdbg_base::{ErrorCode, Failure};
 use p2pdbg_events::{Event, Of};
@@ -28,6 +31,41 @@ impl OutputLost {
         }
         // Nobody writes any more.
         std::future::pending().await
+    }
+}
+
+/// What is written to standard output, a line at a time.
+pub(super) struct OutputLines {
+    out: Box<dyn Write + Send>,
+    broken: bool,
+}
+
+impl OutputLines {
+    pub(super) fn to(out: impl Write + Send + 'static) -> Self {
+        Self {
+            out: Box::new(out),
+            broken: false,
+        }
+    }
+
+    /// Writes a line and its end, and leaves none of it in a buffer.
+    ///
+    /// # Errors
+    /// The first time that it fails; after that nothing is written.
+    pub(super) fn write(&mut self, line: impl Into<Vec<u8>>) -> io::Result<()> {
+        if self.broken {
+            return Ok(());
+        }
+        let mut line = line.into();
+        line.push(b'\n');
+        let written = self.out.write_all(&line).and_then(|()| self.out.flush());
+        self.broken = written.is_err();
+        written
+    }
+
+    /// Whether it has failed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
     }
 }
 

@@ -62,7 +62,7 @@ impl Printer {
         let backend = match format {
             Format::Json => Backend::Json(JsonLines::new(io::stdout())),
             Format::Human => {
-                let human = Human::new(role, Box::new(io::stdout()), Screen::of_stderr());
+                let human = Human::new(role, io::stdout(), Screen::of_stderr());
                 Backend::Human(Box::new(human))
             }
         };
