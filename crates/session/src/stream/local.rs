@@ -13,10 +13,9 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 pub(crate) use p2pdbg_forward::Connection;
 use p2pdbg_forward::{OtherEnd, Within};
-use p2pdbg_net::listening;
+use p2pdbg_net::{listening, tcp_reset::reset_when_dropped};
 #[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec};
-use socket2::SockRef;
 #[cfg(unix)]
 use tokio::net::unix;
 use tokio::{
@@ -94,7 +93,7 @@ pub(super) fn split(connection: Connection) -> io::Result<(LocalReader, LocalWri
 /// Breaks a connection: the local program sees a RST instead of a FIN. Others have none; the session tells.
 pub(super) fn break_off(reader: LocalReader, writer: LocalWriter) {
     if let ReadHalf::Tcp(half) = &reader.half {
-        let _ = SockRef::from(half.as_ref()).set_linger(Some(std::time::Duration::ZERO));
+        reset_when_dropped(half.as_ref());
     }
     if let WriteHalf::Tcp(half) = writer.half {
         // Dropped as it is, the writing half would send a FIN first.
@@ -180,7 +179,7 @@ impl LocalReader {
         {
             // Fails only on a connection that is gone, which the read will tell.
             if let ReadHalf::Tcp(half) = &self.half {
-                let _ = SockRef::from(half.as_ref()).set_tcp_quickack(true);
+                let _ = socket2::SockRef::from(half.as_ref()).set_tcp_quickack(true);
             }
         }
     }
