@@ -48,33 +48,35 @@ impl Registry {
         id: ConnId,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let Some(bearer) = self.room_for_vouched(id) else {
+        let Some(leaving) = self.leaving_for(now, id) else {
             return false;
         };
+        for gone in leaving.into_iter().flatten() {
+            self.make_way(now, gone, effects);
+        }
+        true
+    }
+
+    /// Who has to go for a peer without a key: one with a voucher, and one that waits for nothing. `None` if there is
+    /// no place for it then either, so that nobody goes in vain.
+    fn leaving_for(&mut self, now: Now, id: ConnId) -> Option<[Option<ConnId>; 2]> {
+        let bearer = self.room_for_vouched(id)?;
         let over_tcp = |id| {
             let connection = self.connections.get(&id);
             connection.is_some_and(|one| one.arrival.over_tcp)
         };
-        let bearers = bearer.map_or(0, |_| 1);
-        let bearers_over_tcp = bearer.map_or(0, |id| usize::from(over_tcp(id)));
+        let bearers = usize::from(bearer.is_some());
+        let bearers_over_tcp = usize::from(bearer.is_some_and(over_tcp));
         let (present, limits) = (&self.present, &self.limits);
         let of_tcp = over_tcp(id)
             && present.without_key_over_tcp - bearers_over_tcp
                 >= unreserved(limits.tcp_connections);
         let is_full = present.without_key - bearers >= unreserved(limits.connections);
         let idle = match of_tcp || is_full {
-            true => self.idlest(now.instant, of_tcp),
+            true => Some(self.idlest(now.instant, of_tcp)?),
             false => None,
         };
-        // Nobody goes for a newcomer that has no place by that yet.
-        if idle.is_none() && (of_tcp || is_full) {
-            return false;
-        }
-        let idle = idle.filter(|idle| bearer != Some(*idle));
-        for gone in [bearer, idle].into_iter().flatten() {
-            self.make_way(now, gone, effects);
-        }
-        true
+        Some([bearer, idle.filter(|idle| bearer != Some(*idle))])
     }
 
     /// Shuts a peer out, for another to have its place.
