@@ -205,20 +205,20 @@ impl Sessions {
 
     /// Both members of this session have confirmed: it takes the place of those before it that they have confirmed too
     /// and that no other one has taken yet.
-    fn succeed(&mut self, now: Instant, of_one: &[SessionId], session: SessionId) {
+    fn succeed<'a>(
+        &mut self,
+        now: Instant,
+        of_one: impl Iterator<Item = &'a SessionId>,
+        session: SessionId,
+    ) {
         let Some(newest) = self.table.get_mut(&session) else {
             return;
         };
         newest.succession = Succession::None;
         let (number, [one, other]) = (newest.number, newest.members.each_ref().map(|m| m.conn));
-        for before in of_one {
-            if !self.joins(*before, one, other) {
-                continue;
-            }
-            let is_succeeded = |one: &&mut Session| {
-                one.number < number && one.is_confirmed() && one.succession.counts()
-            };
-            let Some(before) = self.table.get_mut(before).filter(is_succeeded) else {
+        for before in self.succeeded(of_one, [one, other]) {
+            let is_succeeded = |of: &&mut Session| of.number < number && of.succession.counts();
+            let Some(before) = self.table.get_mut(&before).filter(is_succeeded) else {
                 continue;
             };
             for key in before.counts_for() {
@@ -482,12 +482,8 @@ impl Registry {
         }
         let [listener, connector] = ids;
         let of_one = self.connections.get(&listener);
-        let of_one: Vec<_> = of_one
-            .iter()
-            .flat_map(|one| &one.sessions)
-            .copied()
-            .collect();
-        self.sessions.succeed(now.instant, &of_one, session);
+        let of_one = of_one.into_iter().flat_map(|one| &one.sessions);
+        self.sessions.succeed(now.instant, of_one, session);
         for (id, other) in [(listener, connector), (connector, listener)] {
             self.vouch(now, id, other, effects);
         }
