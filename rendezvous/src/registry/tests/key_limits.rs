@@ -13,6 +13,19 @@ fn two_keys(limits: KeyLimits) -> (Bench, Credential) {
 }
 
 impl Bench {
+    /// A listener with this key comes, and so many pair with it and leave. Returns their vouchers.
+    fn pair_with_many(&mut self, key: Credential, count: u64) -> Vec<Credential> {
+        self.arrive(LISTENER, key);
+        let nameplate = self.listen(LISTENER, None).nameplate;
+        let vouchers = (100..100 + count).map(|id| {
+            self.arrive(ConnId(id), Credential::None);
+            let voucher = self.voucher(ConnId(id), nameplate);
+            self.lose(ConnId(id));
+            Credential::Voucher(voucher)
+        });
+        vouchers.collect()
+    }
+
     /// Lets the keys hold that are in the file now.
     fn apply(&mut self) -> Vec<Effect> {
         let ring = KeyRing::new(&self.file, false);
@@ -180,15 +193,7 @@ fn vouchers_of_a_key_with(peers: usize, count: u64) -> (Bench, Credential, Vec<C
         ..KeyLimits::default()
     };
     let (mut bench, other) = two_keys(limits);
-    bench.arrive(LISTENER, other.clone());
-    let nameplate = bench.listen(LISTENER, None).nameplate;
-    let vouchers = (100..100 + count).map(|id| {
-        bench.arrive(ConnId(id), Credential::None);
-        let voucher = bench.voucher(ConnId(id), nameplate);
-        bench.lose(ConnId(id));
-        Credential::Voucher(voucher)
-    });
-    let vouchers = vouchers.collect();
+    let vouchers = bench.pair_with_many(other.clone(), count);
     (bench, other, vouchers)
 }
 
@@ -468,15 +473,7 @@ fn vouchers_of_two_keys(counts: [u64; 2]) -> (Bench, [Vec<Credential>; 2]) {
     bench.apply();
     let keys = [bench.key(), Credential::AccessKey(other)];
     let mut granted = |key: Credential, count: u64| {
-        bench.arrive(LISTENER, key);
-        let nameplate = bench.listen(LISTENER, None).nameplate;
-        let vouchers = (100..100 + count).map(|id| {
-            bench.arrive(ConnId(id), Credential::None);
-            let voucher = bench.voucher(ConnId(id), nameplate);
-            bench.lose(ConnId(id));
-            Credential::Voucher(voucher)
-        });
-        let vouchers: Vec<_> = vouchers.collect();
+        let vouchers = bench.pair_with_many(key, count);
         bench.lose(LISTENER);
         vouchers
     };
