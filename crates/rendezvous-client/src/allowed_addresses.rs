@@ -48,12 +48,20 @@ pub(super) fn may_be_named(at: &HostAt, by_one_inside: bool) -> bool {
         Ok(ip) if is_nowhere(ip) => false,
         Ok(ip) => by_one_inside || !is_inside(ip),
         Err(_) => {
-            let name = at.host.trim_end_matches('.').to_ascii_lowercase();
-            // RFC 6761 section 6.3.
-            let is_local = name == "localhost" || name.ends_with(".localhost");
-            !is_numeric(&name) && (by_one_inside || !is_local)
+            let name = plain(&at.host);
+            !is_numeric(&name) && (by_one_inside || !is_localhost(&name))
         }
     }
+}
+
+/// A name in small letters and without the dot that ends it.
+pub(super) fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Whether a plain name leads to the host that looks it up, wherever that is (RFC 6761 section 6.3).
+pub(super) fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Whether resolvers take a name for an address of IPv4 in one of its old notations: `127.1`, `2130706433`, `0x7f.1`.

@@ -7,7 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use p2pdbg_net::route;
 use p2pdbg_proto::{address::Reach, url::RendezvousUrl};
 
-use super::{LinkError, tls::TcpRoute};
+use super::{
+    LinkError,
+    allowed_addresses::{is_localhost, plain},
+    tls::TcpRoute,
+};
 
 impl TcpRoute {
     /// Nobody has answered at these addresses of the rendezvous', or in time.
@@ -74,9 +78,8 @@ fn what(ip: IpAddr) -> Option<&'static str> {
 
 /// Whether somebody else says where the host of the URL is.
 fn is_name(url: &RendezvousUrl) -> bool {
-    let host = url.host.trim_end_matches('.').to_ascii_lowercase();
-    let is_local = host == "localhost" || host.ends_with(".localhost");
-    !is_local && host.parse::<IpAddr>().is_err()
+    let host = plain(&url.host);
+    !is_localhost(&host) && host.parse::<IpAddr>().is_err()
 }
 
 #[cfg(test)]
