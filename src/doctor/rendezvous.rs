@@ -295,8 +295,14 @@ mod tests {
 
     impl BlackHole {
         async fn open() -> Self {
-            let socket = TcpSocket::new_v4().unwrap();
-            socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            // Of a port that is free over TCP another test may have the one over UDP.
+            let (socket, udp) = loop {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+                if let Ok(udp) = UdpSocket::bind(socket.local_addr().unwrap()).await {
+                    break (socket, udp);
+                }
+            };
             // One more than it is told.
             let listener = socket.listen(1).unwrap();
             let address = listener.local_addr().unwrap();
@@ -307,7 +313,7 @@ mod tests {
                     TcpStream::connect(address).await.unwrap(),
                     TcpStream::connect(address).await.unwrap(),
                 ],
-                _udp: UdpSocket::bind(address).await.unwrap(),
+                _udp: udp,
             }
         }
     }

@@ -126,10 +126,17 @@ mod tests {
     #[test]
     fn inherited_sockets_are_taken_by_address_and_once() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let (alternative, main) = (UdpSocket::bind(any).unwrap(), UdpSocket::bind(any).unwrap());
+        let alternative = UdpSocket::bind(any).unwrap();
+        // Of a port that is free over UDP another test may have the one over TCP.
+        let both = || {
+            let udp = UdpSocket::bind(any).unwrap();
+            let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok();
+            tcp.map(|tcp| (udp, tcp))
+        };
+        let (main, tcp) = std::iter::repeat_with(both).flatten().next().unwrap();
         let at = main.local_addr().unwrap();
         let mut inheritance = Inheritance {
-            tcp: vec![TcpListener::bind(at).unwrap()],
+            tcp: vec![tcp],
             udp: vec![alternative, main],
             ..Inheritance::none()
         };
