@@ -17,7 +17,7 @@ use crate::crowd::{Stranger, Strangers};
 /// Sessions, with both legs of each bound to sockets; and what keeps them alive.
 pub(super) struct Legs {
     pub(super) sockets: Vec<[UdpSocket; 2]>,
-    _members: [Stranger; 2],
+    _members: Vec<Stranger>,
     _strangers: Strangers,
     _runtime: tokio::runtime::Runtime,
 }
@@ -31,15 +31,18 @@ pub(super) fn legs(url: &RendezvousUrl, relay: SocketAddr, sessions: usize) -> R
         let strangers = Strangers::new(url)?;
         let key = url.access_key.clone().context("no access key")?;
         let mut listener = strangers.greet(0, Credential::AccessKey(key)).await?;
-        let mut connector = strangers.greet(1, Credential::None).await?;
-        let mut grants = Vec::new();
-        for _ in 0..sessions {
+        let (mut connectors, mut grants) = (Vec::new(), Vec::new());
+        for index in 0..sessions {
+            // One each: of the same two connections the newest session takes the place of those before it.
+            let mut connector = strangers.greet(1 + index, Credential::None).await?;
             let nameplate = listener.listen().await?;
             connector.say(&ToRendezvous::Join { nameplate }).await?;
             let ours = listener.introduced().await?.leg;
             grants.push([ours, connector.introduced().await?.leg]);
+            connectors.push(connector);
         }
-        anyhow::Ok((grants, [listener, connector], strangers))
+        connectors.push(listener);
+        anyhow::Ok((grants, connectors, strangers))
     })?;
     let both = grants
         .iter()
@@ -63,8 +66,9 @@ fn bind(relay: SocketAddr, grant: &LegGrant) -> Result<UdpSocket> {
             .with_context(|| format!("{:02x?}", &buffer[..length.min(20)]))
     };
     let leg = grant.leg;
-    let RelayFrame::Challenge { cookie, .. } = ask(&RelayFrame::Bind { leg, mac: [0; 32] })? else {
-        bail!("no challenge");
+    let cookie = match ask(&RelayFrame::Bind { leg, mac: [0; 32] })? {
+        RelayFrame::Challenge { cookie, .. } => cookie,
+        other => bail!("no challenge: {other:?}"),
     };
     let mac = answer_mac(grant, &cookie);
     match ask(&RelayFrame::Answer { leg, cookie, mac })? {
