@@ -77,6 +77,11 @@ impl Drains {
         self.others.clear();
     }
 
+    /// Which of the others do, in the order of their numbers.
+    pub(super) fn others(&self) -> &[NodeNumber] {
+        &self.others
+    }
+
     /// Whether this one does.
     pub(super) fn has(&self, node: NodeNumber) -> bool {
         self.others.contains(&node)

@@ -49,7 +49,7 @@ pub(crate) use self::{
     key_sync::{KeyOrder, KeySync, Reloaded},
     lease_sync::{LeaseSync, Uses},
     misses::MISSED_FOR,
-    presence::StoreState,
+    presence::{NodesSeen, StoreState},
     store_handle::{Ask, Found, StoreHandle},
     store_task::{KeyOrders, StoreTask},
 };

@@ -19,6 +19,16 @@ pub(crate) enum StoreState {
     Contested,
 }
 
+/// The store and the nodes as an operator is told of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodesSeen {
+    pub(crate) store: StoreState,
+    /// The nodes that live, in the order of their numbers.
+    pub(crate) living: Vec<NodeNumber>,
+    /// Those of them, but this one, that go out of service, in the same order.
+    pub(crate) draining: Vec<NodeNumber>,
+}
+
 /// What is to be done after a beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {

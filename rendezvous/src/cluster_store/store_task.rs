@@ -17,7 +17,7 @@ use super::{
     key_sync::{KeyOrder, KeySync, next_order},
     lease_sync::LeaseSync,
     misses::{MISSED_FOR, Misses},
-    presence::{Next, Presence, StoreState},
+    presence::{Next, NodesSeen, Presence, StoreState},
     store_handle::{Ask, Found, QUEUE, StoreHandle, WORDS},
 };
 use crate::{
@@ -55,7 +55,7 @@ pub(crate) struct StoreTask<D> {
     missed: Misses,
     /// What the registry was told of the nodes last.
     told: Option<Vec<NodeNumber>>,
-    state: watch::Sender<(StoreState, Vec<NodeNumber>)>,
+    state: watch::Sender<NodesSeen>,
     /// The keys that nodes share, and what an operator asks of them.
     keys: Option<(KeySync, mpsc::Receiver<KeyOrder>)>,
     leases: Option<LeaseSync>,
@@ -101,7 +101,11 @@ impl<D: Directory> StoreTask<D> {
             owed: HashSet::new(),
             missed: Misses::default(),
             told: None,
-            state: watch::Sender::new((StoreState::Unknown, Vec::new())),
+            state: watch::Sender::new(NodesSeen {
+                store: StoreState::Unknown,
+                living: Vec::new(),
+                draining: Vec::new(),
+            }),
             keys: None,
             leases: None,
             drains: Drains::default(),
@@ -121,8 +125,8 @@ impl<D: Directory> StoreTask<D> {
         (self, ask)
     }
 
-    /// How the store is, and which nodes live.
-    pub(crate) fn state(&self) -> watch::Receiver<(StoreState, Vec<NodeNumber>)> {
+    /// How the store is, which nodes live, and which of these go out of service.
+    pub(crate) fn state(&self) -> watch::Receiver<NodesSeen> {
         self.state.subscribe()
     }
 
@@ -302,6 +306,7 @@ impl<D: Directory> StoreTask<D> {
             if let Err(away) = self.drains.look(&mut self.directory, others).await {
                 self.on_away(away);
             }
+            self.publish();
         }
         self.drains.poll()
     }
@@ -369,11 +374,14 @@ impl<D: Directory> StoreTask<D> {
     }
 
     fn publish(&self) {
-        let state = self.presence.state().clone();
-        let now = (state, self.live());
+        let now = NodesSeen {
+            store: self.presence.state().clone(),
+            living: self.live(),
+            draining: self.drains.others().to_vec(),
+        };
         self.state.send_if_modified(|before| {
             let is_other = *before != now;
-            if is_other && now.0 == StoreState::Answers && before.0 != now.0 {
+            if is_other && now.store == StoreState::Answers && before.store != now.store {
                 tracing::info!("the store answers");
             }
             *before = now;

@@ -45,7 +45,7 @@ pub(super) async fn run(state: StateArg, watch: bool, json: bool) -> Result<(), 
     }
 }
 
-/// `nodes`: prints which nodes of the cluster live, as the running one sees them.
+/// `nodes`: prints which nodes of the cluster live and which of them drain, as the running one sees them.
 pub(super) async fn nodes(state: StateArg, json: bool) -> Result<(), String> {
     let state = state_directory::open(&state)?;
     let reply = ask(state.path(), Request::Status).await;
@@ -72,10 +72,14 @@ fn show_nodes(cluster: &NodesReport) -> String {
             Some(false) => "AWAY",
             None => "unknown",
         };
+        let drains = match node.drains {
+            Some(true) => ", drains",
+            _ => "",
+        };
         rows.push(vec![
             node.number.to_string(),
             node.at.clone(),
-            how.to_owned(),
+            format!("{how}{drains}"),
         ]);
     }
     format!("{}\nstore: {}\n", table(&rows), show_store(cluster))

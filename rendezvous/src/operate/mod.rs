@@ -211,13 +211,17 @@ impl Operator {
             report.await.ok()
         };
         let report = tokio::time::timeout(PATIENCE, ask).await.ok()??;
+        let draining = self.drain.left(Instant::now());
         Some(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             url_without_key: self.url_without_key.clone(),
             uptime_s: self.began.elapsed().as_secs(),
             healthy: self.is_healthy(),
-            draining_s: self.drain.left(Instant::now()).map(|left| left.as_secs()),
-            cluster: self.nodes.as_ref().map(Nodes::report),
+            draining_s: draining.map(|left| left.as_secs()),
+            cluster: self
+                .nodes
+                .as_ref()
+                .map(|nodes| nodes.report(draining.is_some())),
             report,
             counters: self.tallies.snapshot(),
         })

@@ -4,7 +4,7 @@ use p2pdbg_proto::node::{Node, NodeNumber};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::cluster_store::StoreState;
+use crate::cluster_store::{NodesSeen, StoreState};
 
 /// The nodes as this one sees them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct NodeReport {
     pub at: String,
     /// Whether it has said of late that it lives; unknown without a store that answers.
     pub lives: Option<bool>,
+    /// Whether it goes out of service, and is sent no peers and no sessions to relay; unknown as `lives` is.
+    pub drains: Option<bool>,
 }
 
 /// The store as the node that is asked sees it.
@@ -42,7 +44,7 @@ pub struct StoreReport {
 pub(crate) struct Nodes {
     own: NodeNumber,
     nodes: Vec<Node>,
-    state: Option<watch::Receiver<(StoreState, Vec<NodeNumber>)>>,
+    state: Option<watch::Receiver<NodesSeen>>,
 }
 
 impl Nodes {
@@ -50,7 +52,7 @@ impl Nodes {
     pub(crate) fn new(
         own: NodeNumber,
         mut nodes: Vec<Node>,
-        state: Option<watch::Receiver<(StoreState, Vec<NodeNumber>)>>,
+        state: Option<watch::Receiver<NodesSeen>>,
     ) -> Self {
         nodes.sort_by_key(|node| node.number);
         Self { own, nodes, state }
@@ -61,33 +63,41 @@ impl Nodes {
         self.nodes.iter().map(|node| node.number.get())
     }
 
-    /// The nodes and the store as they were last seen.
-    pub(crate) fn report(&self) -> NodesReport {
-        let (store, live) = match &self.state {
+    /// The nodes and the store as they were last seen; `drains` is whether this one goes out of service.
+    pub(crate) fn report(&self, drains: bool) -> NodesReport {
+        let (store, seen) = match &self.state {
             Some(state) => {
-                let (state, live) = state.borrow().clone();
-                let why = match &state {
+                let seen = state.borrow().clone();
+                let why = match &seen.store {
                     StoreState::Answers => None,
                     StoreState::Unknown => Some("it was not asked yet".to_owned()),
                     StoreState::Away(why) => Some(why.clone()),
                     StoreState::Contested => Some("another host serves as this node".to_owned()),
                 };
                 let answers = why.is_none();
-                (Some(StoreReport { answers, why }), answers.then_some(live))
+                (Some(StoreReport { answers, why }), answers.then_some(seen))
             }
             None => (None, None),
         };
         let report = |node: &Node| NodeReport {
             number: node.number.get(),
             at: node.at.to_string(),
-            lives: live.as_ref().map(|live| live.contains(&node.number)),
+            lives: seen.as_ref().map(|seen| seen.living.contains(&node.number)),
+            drains: match node.number == self.own {
+                true => Some(drains),
+                false => seen
+                    .as_ref()
+                    .map(|seen| seen.draining.contains(&node.number)),
+            },
         };
         let is_told = |number: &NodeNumber| self.nodes.iter().any(|node| node.number == *number);
-        let untold = live.iter().flatten().filter(|number| !is_told(number));
+        let living = seen.iter().flat_map(|seen| &seen.living);
+        let untold = living.filter(|number| !is_told(number));
         let untold = untold.map(|number| NodeReport {
             number: number.get(),
             at: String::new(),
             lives: Some(true),
+            drains: seen.as_ref().map(|seen| seen.draining.contains(number)),
         });
         NodesReport {
             own: self.own.get(),

@@ -18,7 +18,7 @@ use p2pdbg_proto::{
 };
 use p2pdbg_rendezvous::{
     CLUSTER_SECRET, ClusterConfig, PROGRAM, Server, ServerConfig, StoreUrl,
-    operate::{NodesReport, StoreReport},
+    operate::{NodeReport, NodesReport, StoreReport},
 };
 #[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process};
@@ -144,12 +144,21 @@ impl Node {
 
     /// Waits until it knows these nodes as alive.
     async fn knows(&self, numbers: &[u8]) {
+        self.shows(numbers, |node| node.lives == Some(true)).await;
+    }
+
+    /// Waits until it shows these nodes as going out of service.
+    async fn shows_draining(&self, numbers: &[u8]) {
+        self.shows(numbers, |node| node.drains == Some(true)).await;
+    }
+
+    async fn shows(&self, numbers: &[u8], so: impl Fn(&NodeReport) -> bool) {
         soon(async {
             loop {
                 let nodes = self.nodes().await.nodes;
-                let living = nodes.iter().filter(|node| node.lives == Some(true));
-                let living: Vec<u8> = living.map(|node| node.number).collect();
-                if living == numbers {
+                let found = nodes.iter().filter(|node| so(node));
+                let found: Vec<u8> = found.map(|node| node.number).collect();
+                if found == numbers {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -656,8 +665,14 @@ async fn node_that_goes_out_of_service_relays_no_new_sessions_of_others_until_it
         relayed_at_the_other(&mut connector, session, true).await;
         other.server.operator().drain(None).await;
         relayed_at_the_other(&mut connector, session, false).await;
+        for node in [&home, &other] {
+            node.shows_draining(&[18]).await;
+        }
         assert!(other.server.operator().undrain().await);
         relayed_at_the_other(&mut connector, session, true).await;
+        for node in [&home, &other] {
+            node.shows_draining(&[]).await;
+        }
         // As at SIGTERM; the store holds for a while yet that the node lives.
         other.server.shutdown().await;
         relayed_at_the_other(&mut connector, session, false).await;

@@ -71,6 +71,15 @@ fn gauges(registry: &mut Registry, status: &Status) {
             "Nodes that the store knows as alive",
             living.count() as u64,
         );
+        let draining = cluster
+            .nodes
+            .iter()
+            .filter(|node| node.drains == Some(true));
+        gauge(
+            "nodes_draining",
+            "Nodes that go out of service, this one among them",
+            draining.count() as u64,
+        );
         if let Some(store) = &cluster.store {
             gauge(
                 "store_answers",

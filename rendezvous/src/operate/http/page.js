@@ -59,8 +59,10 @@ function row(key) {
 function ofNodes(cluster) {
   if (!cluster) return ["", false];
   const living = cluster.nodes.filter((node) => node.lives).length;
+  const draining = cluster.nodes.filter((node) => node.lives && node.drains).length;
+  const drains = draining ? ", " + draining + " of these drain" : "";
   const store = cluster.store;
-  if (store && store.answers) return [", node " + cluster.own + ", " + living + " of " + cluster.nodes.length + " live", false];
+  if (store && store.answers) return [", node " + cluster.own + ", " + living + " of " + cluster.nodes.length + " live" + drains, false];
   const why = store ? ", the store is AWAY: " + store.why : ", no store";
   return [", node " + cluster.own + " of " + cluster.nodes.length + why, Boolean(store)];
 }
