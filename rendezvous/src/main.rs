@@ -39,6 +39,9 @@ use crate::{
     signals::{Signal, Signals},
 };
 
+#[cfg(unix)]
+use crate::signals::Hangups;
+
 /// Says what is wrong with the command line, and ends.
 fn refuse(error: &clap::Error) -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
@@ -106,22 +109,39 @@ enum Printed<'a> {
     Stopping,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     quinn_tasks::end_with_them("p2pdbg-rendezvous");
     let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    if let Some(command) = cli.command.take() {
-        return match commands::run(command).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                say!("p2pdbg-rendezvous: {why}");
-                ExitCode::FAILURE
-            }
-        };
+    let command = cli.command.take();
+    // What a process before this one has kept waiting waits on, until `start` reads it.
+    let held = match &command {
+        Some(_) => Ok(()),
+        None => signals::hold(),
+    };
+    let runtime = held.and_then(|()| tokio::runtime::Runtime::new());
+    match (runtime, command) {
+        (Ok(runtime), Some(command)) => runtime.block_on(run_command(command)),
+        (Ok(runtime), None) => runtime.block_on(run(cli)),
+        (Err(error), _) => fail(&cli, "internal", &format!("cannot begin: {error}")),
     }
+}
+
+/// Asks or tells the one that serves.
+async fn run_command(command: cli::Command) -> ExitCode {
+    match commands::run(command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say!("p2pdbg-rendezvous: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves, from the start to the end.
+async fn run(cli: Cli) -> ExitCode {
     #[cfg_attr(not(unix), expect(unused_mut))]
     let mut config = match cli.config() {
         Ok(config) => config,
@@ -147,7 +167,7 @@ async fn main() -> ExitCode {
 
 /// Begins to serve, with what a process before this one has left.
 async fn start(cli: &Cli, config: ServerConfig) -> Result<(Server, Signals), ExitCode> {
-    // Watched from the start, so that a signal during start-up is not lost, nor ends what it does not mean to.
+    // Watched from the start, so that a signal during start-up is heeded as soon as it can be.
     #[cfg_attr(not(unix), expect(unused_mut))]
     let mut signals = Signals::watch().map_err(|error| {
         let message = format!("cannot watch for signals: {error}");
@@ -160,8 +180,8 @@ async fn start(cli: &Cli, config: ServerConfig) -> Result<(Server, Signals), Exi
     let server = Server::start_with(config, inheritance).await;
     let server = server.map_err(|error| fail(cli, code_of(&error), &error.to_string()))?;
     #[cfg(unix)]
-    if let Some(hangup) = signals.take_hangup() {
-        reload_at_each(hangup, server.operator().clone());
+    if let Some(hangups) = signals.take_hangups() {
+        reload_at_each(hangups, server.operator().clone());
     }
     announce(cli, &server);
     service_manager::tell(News::Ready);
@@ -272,7 +292,7 @@ async fn successor() -> Result<PathBuf, String> {
 }
 
 /// Goes on as the program that lies where this one was started from. Comes back only if that fails, or if it is told to
-/// stop while its peers take leave: the successor would never hear of that.
+/// stop while its peers take leave. What it is told afterwards, the successor hears.
 async fn become_successor(
     cli: &Cli,
     server: Server,
@@ -302,9 +322,9 @@ async fn become_successor(
 
 /// Reads the keys again at each SIGHUP.
 #[cfg(unix)]
-fn reload_at_each(mut hangup: tokio::signal::unix::Signal, operator: Operator) {
+fn reload_at_each(mut hangups: Hangups, operator: Operator) {
     tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
+        while hangups.next().await.is_some() {
             match operator.reload().await {
                 Ok(read) => tracing::info!(keys = read.keys, "the keys are read again"),
                 Err(error) => tracing::warn!(%error, "the keys from before hold on"),

@@ -24,6 +24,8 @@ mod strangers;
 mod stun;
 mod support;
 mod tcp;
+#[cfg(target_os = "linux")]
+mod upgrade;
 mod web;
 mod wide_networks;
 mod wildcard;

@@ -24,7 +24,7 @@ use crate::{
     support::{Peer, Wire, state_dir},
 };
 
-fn command(state: &Path, words: &[&str]) -> Command {
+pub(crate) fn command(state: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(words).arg("--state").arg(state);
     command
