@@ -252,7 +252,7 @@ pub(crate) enum KeysCommand {
 /// The limits of one key.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeyLimitArgs {
-    /// Peers connected at once
+    /// Peers connected at once; three quarters of them with an access key at the most, and three quarters without
     #[arg(long, value_name = "COUNT")]
     peers: Option<usize>,
 

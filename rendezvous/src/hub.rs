@@ -328,7 +328,10 @@ impl Hub {
         };
         let mut bytes = Vec::new();
         match frame::encode(message, &mut bytes) {
-            Ok(()) => outlet.push(Outgoing::Frame(bytes, lane)),
+            Ok(()) => outlet.push(match message {
+                FromRendezvous::Welcome { .. } => Outgoing::Welcome(bytes),
+                _ => Outgoing::Frame(bytes, lane),
+            }),
             Err(error) => {
                 // Only a signal is long, and the longest fits.
                 tracing::error!(%error, "a message of ours does not fit into a frame");

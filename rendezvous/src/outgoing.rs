@@ -26,6 +26,8 @@ const FREE: usize = 4 * 1_024;
 pub(crate) enum Outgoing {
     /// A whole frame, and what counts those of its session.
     Frame(Vec<u8>, Option<Lane>),
+    /// The frame by which the peer hears that it is let in.
+    Welcome(Vec<u8>),
     /// Nothing more: close with this code.
     Close(u32),
 }
@@ -122,13 +124,15 @@ impl Outgoing {
     fn lane(&self) -> Option<&Lane> {
         match self {
             Outgoing::Frame(_, lane) => lane.as_ref(),
-            Outgoing::Close(_) => None,
+            Outgoing::Welcome(_) | Outgoing::Close(_) => None,
         }
     }
 
     fn length(&self) -> usize {
         match self {
-            Outgoing::Frame(frame, _) => frame.len().saturating_add(OVERHEAD),
+            Outgoing::Frame(frame, _) | Outgoing::Welcome(frame) => {
+                frame.len().saturating_add(OVERHEAD)
+            }
             Outgoing::Close(_) => 0,
         }
     }

@@ -47,8 +47,8 @@ pub(crate) enum Ending {
     Close(u32),
 }
 
-/// Holds the conversation of `id` until either side ends it, or until it has to make room before the peer has said
-/// hello.
+/// Holds the conversation of `id` until either side ends it, or until it has to make room before the peer has been let
+/// in.
 pub(crate) async fn converse(
     id: ConnId,
     reader: &mut (impl AsyncRead + Unpin),
@@ -58,8 +58,8 @@ pub(crate) async fn converse(
     place: &Established,
 ) -> Ending {
     tokio::select! {
-        ending = listen(id, reader, hub, place) => ending,
-        ending = speak(writer, inlet, WRITE_WITHIN) => ending,
+        ending = listen(id, reader, hub) => ending,
+        ending = speak(writer, inlet, place, WRITE_WITHIN) => ending,
         () = place.crowded_out() => Ending::Lost,
     }
 }
@@ -68,16 +68,11 @@ async fn listen(
     id: ConnId,
     reader: &mut (impl AsyncRead + Unpin),
     hub: &mpsc::Sender<HubEvent>,
-    place: &Established,
 ) -> Ending {
     loop {
         let event = match p2pdbg_frames::read_body(reader, LONGEST_BODY).await {
             Ok(Some(body)) => match frame::decode_extensible(&body) {
-                Ok(message) => {
-                    // The registry takes nothing but a hello for the first.
-                    place.greeted();
-                    HubEvent::Message(id, message)
-                }
+                Ok(message) => HubEvent::Message(id, message),
                 Err(_) => HubEvent::Malformed(id),
             },
             Err(ReadError::Malformed(_)) => HubEvent::Malformed(id),
@@ -98,13 +93,14 @@ async fn listen(
 async fn speak(
     writer: &mut (impl AsyncWrite + Unpin),
     mut inlet: Inlet,
+    place: &Established,
     within: Duration,
 ) -> Ending {
     loop {
         let Some(first) = inlet.next().await else {
             return Ending::Lost;
         };
-        let (bytes, close) = gather(first, &mut inlet);
+        let (bytes, close) = gather(first, &mut inlet, place);
         let write = async {
             writer.write_all(&bytes).await?;
             writer.flush().await
@@ -123,11 +119,16 @@ async fn speak(
 }
 
 /// The frames that wait, one behind the other, and with which code the connection is closed behind them, if it is.
-fn gather(first: Outgoing, inlet: &mut Inlet) -> (Vec<u8>, Option<u32>) {
+/// A peer that is let in is no attempt any more; one that is refused is until it has gone, and makes room.
+fn gather(first: Outgoing, inlet: &mut Inlet, place: &Established) -> (Vec<u8>, Option<u32>) {
     let mut bytes = Vec::new();
     let mut next = Some(first);
     while let Some(outgoing) = next {
         match outgoing {
+            Outgoing::Welcome(frame) => {
+                place.greeted();
+                bytes.extend(frame);
+            }
             Outgoing::Frame(frame, _) if bytes.is_empty() => bytes = frame,
             Outgoing::Frame(frame, _) => bytes.extend(frame),
             Outgoing::Close(code) => return (bytes, Some(code)),
@@ -303,8 +304,8 @@ mod tests {
         let said = outlet.push(Outgoing::Frame(b"said".to_vec(), None));
         assert_eq!(said, Pushed::Queued);
         assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
-        let mut shut = Shut;
-        let ending = speak(&mut shut, inlet, Duration::from_millis(1));
+        let (mut shut, place) = (Shut, place());
+        let ending = speak(&mut shut, inlet, &place, Duration::from_millis(1));
         let ending = tokio::time::timeout(Duration::from_secs(60), ending).await;
         assert_eq!(ending, Ok(Ending::Close(3)));
     }
@@ -319,7 +320,7 @@ mod tests {
         assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
         let mut writes = Writes::default();
         assert_eq!(
-            speak(&mut writes, inlet, WRITE_WITHIN).await,
+            speak(&mut writes, inlet, &place(), WRITE_WITHIN).await,
             Ending::Close(3)
         );
         assert_eq!(writes.count, 1);

@@ -68,7 +68,7 @@ pub(crate) async fn carry<S>(
     };
     let bound = matches!(answer, RelayFrame::Bound { .. });
     if bound {
-        place.greeted();
+        place.is_bound();
     }
     if bound && write_frame(&mut writer, &answer).await.is_ok() {
         tracing::debug!(stream = stream.id.0, "a leg is bound over TCP");

@@ -8,8 +8,8 @@ use std::{
 use p2pdbg_proto::rendezvous::{Refusal, SessionId};
 
 use super::{
-    ConnId, Effect, Now, Registry, connection::Standing, shared_limits::is_met_soon,
-    vouched::VouchedPeers, voucher_codec::Account,
+    ConnId, Effect, Now, Registry, connection::Standing, peers_of_keys::PeersOfKeys,
+    shared_limits::is_met_soon, voucher_codec::Account,
 };
 use crate::{
     keys::{KeyId, KeyRing},
@@ -26,8 +26,10 @@ const FEWEST_OF_A_VOUCHER: usize = 2;
 pub(super) struct ByKey {
     /// How many there are by each key, with the key itself or with a voucher.
     peers: Tally<KeyId>,
-    /// How many of those have a voucher.
-    vouched: VouchedPeers<ConnId>,
+    /// Those of them who have the key itself.
+    holders: PeersOfKeys<ConnId>,
+    /// And those who have a voucher.
+    vouched: PeersOfKeys<ConnId>,
     /// Those with the same voucher; their numbers grow in the order in which they came.
     bearers: HashMap<(KeyId, Account), BTreeSet<ConnId>>,
 }
@@ -35,7 +37,10 @@ pub(super) struct ByKey {
 impl ByKey {
     fn add(&mut self, id: ConnId, standing: Standing) {
         match standing {
-            Standing::Full(key) => self.peers.add(key),
+            Standing::Full(key) => {
+                self.peers.add(key);
+                self.holders.add(key, id);
+            }
             Standing::Vouched(key, account) => {
                 self.peers.add(key);
                 self.vouched.add(key, id);
@@ -47,7 +52,10 @@ impl ByKey {
 
     pub(super) fn remove(&mut self, id: ConnId, standing: Standing) {
         match standing {
-            Standing::Full(key) => self.peers.remove(&key),
+            Standing::Full(key) => {
+                self.peers.remove(&key);
+                self.holders.remove(key, id);
+            }
             Standing::Vouched(key, account) => {
                 self.peers.remove(&key);
                 self.vouched.remove(key, id);
@@ -64,7 +72,9 @@ impl ByKey {
     /// Whether nobody is there by any key.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.vouched.len() == 0 && self.bearers.is_empty()
+        self.peers.is_empty()
+            && self.holders.len() + self.vouched.len() == 0
+            && self.bearers.is_empty()
     }
 }
 
@@ -233,6 +243,33 @@ impl Registry {
             return Some(None);
         }
         vouched.first_of_a_greater(key).map(Some)
+    }
+
+    /// Whether there is room for one more peer that has a key, and who makes it. A quarter of all places is kept for
+    /// those without one, without whom nobody meets either. Of the rest the key that has most peers gives up the place
+    /// of its newest one, which has least to lose, for a peer of a key that has fewer: addresses are cheap.
+    pub(super) fn room_for_holder(&self, id: ConnId) -> Option<Option<ConnId>> {
+        let key = self.connections.get(&id)?.key()?;
+        let holders = &self.present.by_key.holders;
+        let whole = self.limits.connections;
+        let most = match self.keys.without_key() {
+            Some(_) => whole,
+            None => unreserved(whole),
+        };
+        if holders.len() <= most && self.present.peers < whole {
+            return Some(None);
+        }
+        holders.last_of_a_greater(key).map(Some)
+    }
+
+    /// Who makes room for one that comes by a voucher where all places are taken, though those without a key have not
+    /// got all that they may: the first of a key of which more have come so.
+    pub(super) fn yielding_to_vouched(&self, id: ConnId) -> Option<ConnId> {
+        let standing = self.connections.get(&id)?.standing;
+        let Standing::Vouched(key, _) = standing else {
+            return None;
+        };
+        self.present.by_key.vouched.first_of_a_greater(key)
     }
 
     /// Whether one more may come to count as one by a voucher.

@@ -14,6 +14,7 @@ mod handles;
 mod key_limits;
 pub(crate) mod nameplate_end;
 mod nameplates;
+mod peers_of_keys;
 mod prepared;
 mod relays;
 mod requests;
@@ -25,7 +26,6 @@ mod sessions;
 mod shared_limits;
 mod standing;
 mod succession;
-mod vouched;
 pub(crate) mod voucher_codec;
 mod vouchers;
 
@@ -418,8 +418,7 @@ impl Registry {
             up_s,
         };
         self.may_come(now, id, effects)?;
-        // The rest is kept for those who have a key.
-        if !has_key && !self.has_room_without_key(now, id, effects) {
+        if !self.has_room(now, id, effects) {
             self.turn_away(id);
             return Err(Refusal::Full);
         }

@@ -1,14 +1,19 @@
-//! Room for peers without a key, when there are as many of them as may be.
+//! Room for a peer, when there are as many as may be.
 //!
-//! Such a peer is here to join a nameplate, and has a session soon, or asks again every few seconds for a listener that
-//! is on its way back; or it shows a voucher and waits at handles. One that does nothing of this waits for nobody, and
-//! makes room for who comes: otherwise a crowd that says hello and no more would keep everybody out who has a code.
+//! A quarter of all places is kept for those who have a key, and a quarter for those who have none. Where those who
+//! have one have taken the rest, the key that has most of them gives one up for a peer of a key that has fewer: else
+//! whoever has one key, and enough addresses, would keep everybody out who has another.
+//!
+//! A peer without a key is here to join a nameplate, and has a session soon, or asks again every few seconds for a
+//! listener that is on its way back; or it shows a voucher and waits at handles. One that does nothing of this waits
+//! for nobody, and makes room for who comes: otherwise a crowd that says hello and no more would keep everybody out who
+//! has a code.
 
 use std::{collections::BTreeSet, time::Instant};
 
 use p2pdbg_proto::rendezvous::{Refusal, Request, close};
 
-use super::{ConnId, Effect, Now, Registry};
+use super::{ConnId, Effect, Now, Registry, connection::Connection};
 use crate::limits::unreserved;
 
 /// Those without a key, by the time since when each may have waited for nothing, the ones over UDP and the ones over
@@ -40,15 +45,14 @@ impl Resting {
 }
 
 impl Registry {
-    /// Whether there is room for one more peer without a key, once another has gone if need be: one that waits for
-    /// nothing, or has a voucher under a key of which more are here.
-    pub(super) fn has_room_without_key(
-        &mut self,
-        now: Now,
-        id: ConnId,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
-        let Some(leaving) = self.leaving_for(now, id) else {
+    /// Whether there is room for one more peer, once others have gone if need be.
+    pub(super) fn has_room(&mut self, now: Now, id: ConnId, effects: &mut Vec<Effect>) -> bool {
+        let has_key = self.connections.get(&id).is_some_and(Connection::has_key);
+        let leaving = match has_key {
+            true => self.room_for_holder(id).map(|gone| [gone, None]),
+            false => self.leaving_for(now, id),
+        };
+        let Some(leaving) = leaving else {
             return false;
         };
         for gone in leaving.into_iter().flatten() {
@@ -57,8 +61,8 @@ impl Registry {
         true
     }
 
-    /// Who has to go for a peer without a key: one with a voucher, and one that waits for nothing. `None` if there is
-    /// no place for it then either, so that nobody goes in vain.
+    /// Who has to go for a peer without a key: one with a voucher, and one that waits for nothing; or one of a
+    /// key of which more have a voucher. `None` if there is no place for it then either, so that nobody goes in vain.
     fn leaving_for(&mut self, now: Now, id: ConnId) -> Option<[Option<ConnId>; 2]> {
         let bearer = self.room_for_vouched(id)?;
         let over_tcp = |id| {
@@ -76,7 +80,13 @@ impl Registry {
             true => Some(self.idlest(now.instant, of_tcp)?),
             false => None,
         };
-        Some([bearer, idle.filter(|idle| bearer != Some(*idle))])
+        let idle = idle.filter(|idle| bearer != Some(*idle));
+        if bearer.or(idle).is_some() || self.present.peers < self.limits.connections {
+            return Some([bearer, idle]);
+        }
+        let idle = self.idlest(now.instant, false);
+        let other = idle.or_else(|| self.yielding_to_vouched(id));
+        other.map(|other| [Some(other), None])
     }
 
     /// Shuts a peer out, for another to have its place.

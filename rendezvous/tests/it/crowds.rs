@@ -5,17 +5,30 @@ use std::{
     collections::VecDeque,
     io::{BufRead, BufReader},
     net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use p2pdbg_proto::{rendezvous::Credential, url::RendezvousUrl};
+use p2pdbg_proto::{
+    frame,
+    rendezvous::{Credential, FromRendezvous, ToRendezvous},
+    url::RendezvousUrl,
+};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 
-use crate::{program::Running, support::state_dir, tcp::Talker};
+use crate::{
+    operator::{self, ask},
+    program::Running,
+    support::{dial, endpoint_on, soon, state_dir},
+    tcp::Talker,
+};
 
 const ANY: [&str; 2] = ["--bind", "127.0.0.1:0"];
 
@@ -126,6 +139,83 @@ async fn addresses_that_fill_all_places_and_come_again_at_once_keep_nobody_out()
         assert!(talker.is_some(), "peer {n}");
     }
     assert_eq!(crowd.len(), 512);
+}
+
+/// A peer of a crowd that has this key, which comes from there, and again as soon as it is shut out or refused.
+async fn hold_a_place(url: RendezvousUrl, from: IpAddr, key: Credential, held: Arc<AtomicUsize>) {
+    let address: SocketAddr = url.authority().parse().unwrap();
+    let fingerprint = url.fingerprint.unwrap();
+    let agent = "test 1.0".to_owned();
+    let credential = key;
+    let mut hello = Vec::new();
+    frame::encode(&ToRendezvous::Hello { credential, agent }, &mut hello).unwrap();
+    let socket = std::net::UdpSocket::bind((from, 0)).unwrap();
+    let endpoint = endpoint_on(socket);
+    loop {
+        let Ok(connection) = dial(&endpoint, address, fingerprint).await else {
+            continue;
+        };
+        let Ok((mut send, mut receive)) = connection.open_bi().await else {
+            continue;
+        };
+        let _ = send.write_all(&hello).await;
+        let heard = p2pdbg_frames::read::<FromRendezvous>(&mut receive).await;
+        if let Ok(Some(FromRendezvous::Welcome { .. })) = heard {
+            held.fetch_add(1, Ordering::Relaxed);
+            connection.closed().await;
+            held.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The figure in docs/SECURITY.md is what this prints with `--nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_that_fills_every_place_from_many_addresses_keeps_no_other_key_out() {
+    let state = state_dir();
+    let args = [
+        "--max-peers",
+        "64",
+        "--max-peers-per-address",
+        "40",
+        "--bind",
+        "127.0.0.1:0",
+    ];
+    let running = Running::start(state.path(), &args);
+    let other = ask(state.path(), &["keys", "add", "other"]);
+    let held = Arc::new(AtomicUsize::new(0));
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..96 {
+        let (url, key) = (running.url(), running.key());
+        crowd.spawn(hold_a_place(url, from(n / 8), key, held.clone()));
+    }
+    soon(async {
+        while held.load(Ordering::Relaxed) < 48 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let mut slowest = Duration::ZERO;
+    let mut honest = Vec::new();
+    for n in 0..20 {
+        let began = Instant::now();
+        let mut peer = operator::peer(&other).await;
+        let nameplate = peer.listen(None).await.nameplate;
+        if n % 4 == 0 {
+            let mut joiner = running.peer_with(Credential::None).await;
+            joiner.say(&ToRendezvous::Join { nameplate }).await;
+            joiner.introduced().await;
+            honest.push(joiner);
+        }
+        slowest = slowest.max(began.elapsed());
+        honest.push(peer);
+    }
+    println!("let in within {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    // Nobody of them has to go for those who come again and again.
+    for peer in &mut honest[..] {
+        peer.told().await;
+    }
+    assert_eq!(crowd.len(), 96);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Who may open a connection: the limits that hold before a peer has said anything that counts.
 //!
-//! An *attempt* lasts from the first packet until the peer has said hello (or, over TCP, has bound a leg). Attempts are
+//! An *attempt* lasts from the first packet until the peer is let in (or, over TCP, has bound a leg). Attempts are
 //! bounded for each network that the peer's address is in and for each transport, so that a crowd from one place, or
 //! over TCP, leaves room to others. Where there is no room, the network that holds most gives way to a newcomer that
 //! holds less, whatever its attempts have said: else as many addresses as fill all places would keep them for as long
@@ -13,7 +13,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -59,6 +62,8 @@ struct State {
     next: u64,
     /// Established connections over QUIC and over TCP, those that have said nothing yet included.
     established: [usize; 2],
+    /// How many of those are legs of the relay, which are bounded with the sessions.
+    legs: usize,
     by_network: Tally<Network>,
 }
 
@@ -99,6 +104,8 @@ pub(crate) struct Handshake {
 #[derive(Debug)]
 pub(crate) struct Established {
     attempt: Handshake,
+    /// Whether it has turned out to be a leg of the relay.
+    is_leg: AtomicBool,
 }
 
 impl Attempt {
@@ -124,7 +131,8 @@ impl Attempt {
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Self {
         let bounds = Bounds {
-            connections: limits.connections,
+            // Who is let in, the registry decides. To ask, a peer has to get so far while all places are taken.
+            connections: limits.connections.saturating_add(limits.handshakes),
             tcp_connections: limits.tcp_connections,
             connections_per_address: limits.connections_per_address,
             handshakes: limits.handshakes,
@@ -136,6 +144,7 @@ impl Admission {
             attempts: BTreeMap::new(),
             next: 0,
             established: [0; 2],
+            legs: 0,
             by_network: Tally::new(),
         };
         Self {
@@ -232,7 +241,7 @@ impl State {
         self.total(None) < self.bounds.connections || self.give_way(now, newcomer, |_| true)
     }
 
-    /// Connections that are established, and attempts that are not yet.
+    /// Connections that are established, and attempts that are not yet; of legs only the descriptors count.
     fn total(&self, transport: Option<Transport>) -> usize {
         let counts = |of: Transport| transport.is_none_or(|transport| transport == of);
         let attempts = self.attempts.values();
@@ -243,6 +252,7 @@ impl State {
             .map(|of| self.established[of as usize])
             .sum::<usize>()
             + shaking.count()
+            - if transport.is_none() { self.legs } else { 0 }
     }
 
     /// Lets one of these attempts go for a newcomer of this network, if it counts for one; whether there was one.
@@ -327,15 +337,26 @@ impl Handshake {
             state.by_network.add(network);
         }
         drop(state);
-        Some(Established { attempt: self })
+        Some(Established {
+            attempt: self,
+            is_leg: AtomicBool::new(false),
+        })
     }
 }
 
 impl Established {
-    /// The peer has said what it is here for, and is an attempt no more.
+    /// The peer is let in, and is an attempt no more.
     pub(crate) fn greeted(&self) {
         let attempt = &self.attempt;
         attempt.admission.lock().attempts.remove(&attempt.id);
+    }
+
+    /// The same of one that is bound as a leg of the relay.
+    pub(crate) fn is_bound(&self) {
+        self.greeted();
+        if !self.is_leg.swap(true, Ordering::Relaxed) {
+            self.attempt.admission.lock().legs += 1;
+        }
     }
 
     /// Resolves when a peer that has said nothing has to make room for another.
@@ -355,6 +376,7 @@ impl Drop for Established {
         let attempt = &self.attempt;
         let mut state = attempt.admission.lock();
         state.established[attempt.transport as usize] -= 1;
+        state.legs -= usize::from(*self.is_leg.get_mut());
         for (network, _) in networks(attempt.ip) {
             state.by_network.remove(&network);
         }

@@ -178,10 +178,35 @@ fn there_are_so_many_connections_in_all_and_over_tcp() {
     };
     let mut held: Vec<_> = (0..7).map(|n| connect(Transport::Tcp, n)).collect();
     assert!(bench.is_refused(Transport::Tcp, ip(9)));
-    held.push(connect(Transport::Quic, 9));
-    assert!(bench.is_refused(Transport::Quic, ip(10)));
+    // As many as may stay, and as many as may be on their way.
+    held.extend((9..16).map(|n| connect(Transport::Quic, n)));
+    assert!(bench.is_refused(Transport::Quic, ip(16)));
     held.clear();
     connect(Transport::Tcp, 9);
+}
+
+#[test]
+fn legs_of_the_relay_take_descriptors_and_no_place_of_a_peer() {
+    let bench = Bench::new();
+    let leg = |n| {
+        let leg = bench.accept(Transport::Tcp, ip(n)).complete().unwrap();
+        leg.is_bound();
+        leg
+    };
+    let legs: Vec<_> = (0..7).map(leg).collect();
+    let connect = |n| {
+        let peer = bench.accept(Transport::Quic, ip(n)).complete().unwrap();
+        peer.greeted();
+        peer
+    };
+    let peers: Vec<_> = (10..24).map(connect).collect();
+    assert!(bench.is_refused(Transport::Quic, ip(24)));
+    assert!(bench.is_refused(Transport::Tcp, ip(24)));
+    drop(legs);
+    assert!(bench.is_refused(Transport::Quic, ip(24)));
+    drop(peers);
+    let state = bench.admission.lock();
+    assert_eq!((state.legs, state.established), (0, [0, 0]));
 }
 
 #[test]

@@ -204,6 +204,12 @@ impl Bench {
         self.is_welcome(id, credential)
     }
 
+    /// Forgets one that was refused.
+    fn is_lost(&mut self, id: u64) -> bool {
+        self.lose(ConnId(id));
+        false
+    }
+
     /// Whether a peer that has connected is let in.
     fn is_welcome(&mut self, id: u64, credential: &Credential) -> bool {
         let effects = self.hello(ConnId(id), credential.clone());
@@ -512,4 +518,57 @@ fn vouchers_of_one_key_leave_room_for_other_keys_and_for_who_joins_by_code() {
     assert_eq!(here, [204, 205, 206, 207, 208]);
     assert_eq!((300..310).filter(is_here).count(), 3);
     assert_eq!(bench.registry.peers(), 12);
+}
+
+#[test]
+fn one_key_that_takes_all_that_it_may_leaves_room_for_other_keys_and_for_who_joins_by_code() {
+    let limits = Limits {
+        connections: 8,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, false);
+    let other = AccessKey::random();
+    add(&mut bench.file, "other", &other, KeyLimits::default());
+    bench.apply();
+    let (greedy, other) = (bench.key(), Credential::AccessKey(other));
+    let mut welcome = |ids: std::ops::Range<u64>, credential: &Credential| {
+        let welcome = ids.filter(|id| bench.comes(*id, credential) || bench.is_lost(*id));
+        welcome.count()
+    };
+    assert_eq!(welcome(100..112, &greedy), 6);
+    assert_eq!(welcome(200..204, &Credential::None), 2);
+    // Until both keys have as many.
+    assert_eq!(welcome(300..308, &other), 3);
+    assert_eq!(welcome(112..120, &greedy), 0);
+    // Who came first is here still, and nobody had to go for nothing.
+    let mut here: Vec<u64> = bench.registry.connections.keys().map(|id| id.0).collect();
+    here.sort_unstable();
+    assert_eq!(here, [100, 101, 102, 200, 201, 300, 301, 302]);
+}
+
+#[test]
+fn where_nobody_needs_a_key_all_places_are_for_everybody() {
+    let limits = Limits {
+        connections: 8,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits, true);
+    let here = (100..112).filter(|id| bench.comes(*id, &Credential::None));
+    assert_eq!(here.count(), 8);
+}
+
+#[test]
+fn vouchers_of_one_key_leave_room_for_those_of_another_where_a_key_has_the_rest() {
+    let (mut bench, [many, few]) = vouchers_of_two_keys([8, 2]);
+    let greedy = bench.key();
+    let crowd = (500..520).filter(|id| bench.comes(*id, &greedy));
+    assert_eq!(crowd.count(), 12);
+    let mut vouched = |vouchers: &[Credential], first: u64| {
+        let shown = vouchers.iter().zip(first..);
+        let vouched = shown.filter(|(voucher, id)| bench.comes_to_wait(*id, voucher));
+        vouched.count()
+    };
+    assert_eq!(vouched(&many, 200), 4);
+    assert_eq!(vouched(&few, 400), 2);
+    assert_eq!(bench.registry.peers(), 16);
 }

@@ -1,13 +1,13 @@
-//! The peers that are here by vouchers, by the keys under which these were granted.
+//! Who is here by which key, so that the key is found that has most of them.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::keys::KeyId;
 
-/// Who is here by a voucher, so that of the key with most of them one is found without a look at all. They are told
-/// apart by something that grows in the order in which they came.
+/// Peers of one kind by their keys, so that of the key with most of them one is found without a look at all. They are
+/// told apart by something that grows in the order in which they came.
 #[derive(Debug)]
-pub(super) struct VouchedPeers<C> {
+pub(super) struct PeersOfKeys<C> {
     /// Those of each key.
     of_key: HashMap<KeyId, BTreeSet<C>>,
     /// The keys by how many they have.
@@ -15,7 +15,7 @@ pub(super) struct VouchedPeers<C> {
     all: usize,
 }
 
-impl<C> Default for VouchedPeers<C> {
+impl<C> Default for PeersOfKeys<C> {
     fn default() -> Self {
         Self {
             of_key: HashMap::new(),
@@ -25,7 +25,7 @@ impl<C> Default for VouchedPeers<C> {
     }
 }
 
-impl<C: Ord + Copy> VouchedPeers<C> {
+impl<C: Ord + Copy> PeersOfKeys<C> {
     pub(super) fn add(&mut self, key: KeyId, id: C) {
         self.change(key, |own| own.insert(id));
     }
@@ -49,6 +49,13 @@ impl<C: Ord + Copy> VouchedPeers<C> {
         let (most, key) = self.heaviest.last()?;
         let first = self.of_key.get(key)?.first().copied();
         first.filter(|_| *most > self.of(than))
+    }
+
+    /// The same of the one that came last.
+    pub(super) fn last_of_a_greater(&self, than: KeyId) -> Option<C> {
+        let (most, key) = self.heaviest.last()?;
+        let last = self.of_key.get(key)?.last().copied();
+        last.filter(|_| *most > self.of(than))
     }
 
     fn change(&mut self, key: KeyId, change: impl FnOnce(&mut BTreeSet<C>) -> bool) {
