@@ -22,6 +22,7 @@ use crate::{
     config::{ServerConfig, StartError},
     connections::{
         by_proxy::{self, WebEntrance},
+        given_up_ids::Watched,
         intake::Intake,
         quic::{Entrance, accept, endpoint_config, server_config},
         tcp::{self, Services, TcpEntrance},
@@ -242,6 +243,7 @@ impl ServedPorts {
             endpoint: opening.endpoint(socket)?,
             stun,
             unproved,
+            watched: Watched::default(),
         };
         self.tasks
             .spawn(accept(entrance, intake.clone(), stop.clone()));

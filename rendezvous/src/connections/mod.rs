@@ -2,6 +2,7 @@
 //! TLS on TCP.
 
 pub(crate) mod by_proxy;
+pub(crate) mod given_up_ids;
 pub(crate) mod handshake_limits;
 pub(crate) mod intake;
 pub(crate) mod quic;

@@ -20,6 +20,7 @@ use tracing::Instrument;
 use crate::{
     connections::{
         Ending, converse,
+        given_up_ids::{LOOK, Watch, Watched},
         handshake_limits::{Established, Handshake, Transport, Verdict},
         intake::Intake,
     },
@@ -57,6 +58,8 @@ pub(crate) struct Entrance {
     pub(crate) stun: StunPlaces,
     /// Holds addresses that are not proved to what they may be sent.
     pub(crate) unproved: Unproved,
+    /// Its connections.
+    pub(crate) watched: Watched,
 }
 
 /// What an endpoint is made of besides its socket. The keys behind connection ids and resets are derived from
@@ -113,10 +116,12 @@ pub(crate) fn server_config(
 pub(crate) async fn accept(entrance: Entrance, intake: Arc<Intake>, stop: CancellationToken) {
     let entrance = Arc::new(entrance);
     let mut connections = JoinSet::new();
+    let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
+            _ = looks.tick() => entrance.watched.look(Instant::now()),
             incoming = entrance.endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
                 let ip = incoming.remote_address().ip();
@@ -194,21 +199,22 @@ async fn serve(
 }
 
 /// A peer that has connected and opened its stream.
-struct Visitor {
+struct Visitor<'a> {
     connection: Connection,
     send: SendStream,
     receive: RecvStream,
     place: Established,
     /// Keeps the place from which it has shaken hands for proved.
     _address: Attempt,
+    _watch: Watch<'a>,
 }
 
-async fn shake_hands(
+async fn shake_hands<'a>(
     incoming: Incoming,
     handshake: Handshake,
-    entrance: &Entrance,
+    entrance: &'a Entrance,
     intake: &Intake,
-) -> Option<Visitor> {
+) -> Option<Visitor<'a>> {
     let observed = incoming.remote_address();
     let address = entrance.unproved.begin(Instant::now(), observed);
     if incoming.remote_address_validated() {
@@ -235,6 +241,7 @@ async fn shake_hands(
         }
     };
     address.prove();
+    let watch = entrance.watched.begin(&connection);
     let Some(place) = handshake.complete() else {
         intake.tallies.connections_refused.add(1);
         let reason = b"too many connections from this address";
@@ -255,6 +262,7 @@ async fn shake_hands(
         receive,
         place,
         _address: address,
+        _watch: watch,
     })
 }
 
