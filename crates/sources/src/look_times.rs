@@ -19,6 +19,12 @@ const PATIENCE: u32 = 200;
 /// The longest rest after a comparison while nobody debugs.
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(600);
 
+/// Answers have a tenth of the time, however often somebody asks. A person who asks twice waits no longer than between
+/// two looks.
+pub(crate) fn rest_after_answer(took: Duration) -> Duration {
+    took.saturating_mul(9).min(PAUSE)
+}
+
 /// How long to leave the files alone: longer and longer while nothing changes, since each look wakes the disk too.
 #[derive(Debug)]
 pub(crate) struct Pauses {

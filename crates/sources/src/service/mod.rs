@@ -25,7 +25,7 @@ use super::{
     compare::{self, Found},
     content::Content,
     conversation::{Conversation, ConversationError, Outcome},
-    look_times::{PAUSE, Pauses, Rests},
+    look_times::{PAUSE, Pauses, Rests, rest_after_answer},
 };
 
 /// How long a copy waits for the one before it: what was ended at the other end is noticed behind the bytes that are on
@@ -77,6 +77,8 @@ struct Shared {
     /// Held by the conversation that copies.
     copying: Semaphore,
     conversations: Semaphore,
+    /// Held by the comparison that is answered, and for a rest after it.
+    answering: Arc<Semaphore>,
     /// Told when the peer's files have changed.
     peer_changed: Notify,
     /// Told when somebody begins to debug.
@@ -108,6 +110,7 @@ impl Sources {
                 .map(|inbox| (inbox.clone(), options.root.unwrap_or(inbox))),
             copying: Semaphore::new(1),
             conversations: Semaphore::new(CONVERSATIONS),
+            answering: Arc::new(Semaphore::new(1)),
             peer_changed: Notify::new(),
             in_use: Notify::new(),
             is_used: AtomicBool::new(false),
@@ -208,6 +211,25 @@ impl Sources {
             is_same
         });
         look.await.unwrap_or(true)
+    }
+
+    /// Looks for the files that the peer has, one peer's question after the other: to ask costs little, to answer much,
+    /// so nobody who asks without end has more than a part of a processor.
+    async fn find_in_turn(
+        &self,
+        theirs: BTreeMap<SourceName, Content>,
+        left_out: usize,
+        keeps: bool,
+    ) -> Option<Found> {
+        let turn = self.0.answering.clone().acquire_owned().await;
+        let began = Instant::now();
+        let found = self.find(theirs, left_out, keeps).await;
+        let rest = rest_after_answer(began.elapsed());
+        tokio::spawn(async move {
+            tokio::time::sleep(rest).await;
+            drop(turn);
+        });
+        found
     }
 
     /// Looks for the files that the peer has.
@@ -352,7 +374,7 @@ impl Sources {
         }
         let theirs = talk.receive_files().await?;
         let left_out = usize::try_from(there.left_out).unwrap_or(usize::MAX);
-        let Some(found) = self.find(theirs, left_out, there.keeps).await else {
+        let Some(found) = self.find_in_turn(theirs, left_out, there.keeps).await else {
             return Err(ConversationError::Lost(io::ErrorKind::Other.into()));
         };
         talk.tell(&found).await?;

@@ -97,6 +97,47 @@ async fn both_ends_learn_what_differs() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peer_that_asks_without_end_has_a_part_of_a_processor() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for n in 0..2_000 {
+        for dir in [&here, &there] {
+            fs::write(dir.path().join(n.to_string()), "same").unwrap();
+        }
+    }
+    let (other, mut told) = sources(Some(there.path()), None);
+    let scan = Arc::new(scan(here.path()));
+    talk(&other).compare(&scan, false).await.unwrap();
+    // What one answer takes once it has been read what is there.
+    let theirs = scan.files.clone();
+    let mut took = Duration::MAX;
+    for _ in 0..5 {
+        let began = Instant::now();
+        other.find(theirs.clone(), 0, false).await.unwrap();
+        took = took.min(began.elapsed());
+    }
+    let (began, lasts) = (Instant::now(), Duration::from_secs(3));
+    let loops = (0..CONVERSATIONS).map(|_| {
+        let (mut talk, scan) = (talk(&other), scan.clone());
+        tokio::spawn(async move {
+            let mut answers = 0;
+            while began.elapsed() < lasts {
+                talk.compare(&scan, false).await.unwrap();
+                answers += 1;
+            }
+            answers
+        })
+    });
+    let loops: Vec<_> = loops.collect();
+    let mut answers = 0;
+    for one in loops {
+        answers += one.await.unwrap();
+    }
+    let share = took.as_secs_f64() * f64::from(answers) / began.elapsed().as_secs_f64();
+    assert!(share < 0.2, "{answers} answers of {took:?}: {share}");
+    assert!(told.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn a_peer_that_lists_names_that_lead_out_or_files_without_end_does_not_get_far() {
     let dir = tempfile::tempdir().unwrap();
