@@ -10,6 +10,8 @@
 mod harness;
 
 mod friend;
+#[cfg(target_os = "linux")]
+mod full;
 mod guesser;
 mod joiner;
 mod scene;

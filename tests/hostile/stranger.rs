@@ -6,6 +6,7 @@ use p2pdbg_identity::tls;
 use p2pdbg_net::nat64::Nat64;
 use p2pdbg_path::PathSocket;
 use p2pdbg_proto::{
+    code::Nameplate,
     frame,
     rendezvous::{Credential, FromRendezvous, Introduction, ToRendezvous},
     url::RendezvousUrl,
@@ -74,6 +75,17 @@ impl Guest {
         let mut bytes = Vec::new();
         frame::encode(message, &mut bytes).unwrap();
         self.send.write_all(&bytes).await.unwrap();
+    }
+
+    /// Makes a code; its number.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn listen(&mut self) -> Nameplate {
+        self.say(&ToRendezvous::Listen { claim: None }).await;
+        loop {
+            if let FromRendezvous::Listening(claim) = self.hear().await {
+                return claim.nameplate;
+            }
+        }
     }
 
     /// Waits until the rendezvous introduces somebody.
