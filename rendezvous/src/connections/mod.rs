@@ -312,6 +312,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn peer_that_is_refused_and_reads_nothing_makes_room_and_one_that_is_let_in_does_not() {
+        let limits = Limits {
+            handshakes: 1,
+            ..Limits::default()
+        };
+        let refused = Outgoing::Frame(b"refused".to_vec(), None);
+        let welcome = Outgoing::Welcome(b"welcome".to_vec());
+        for (said, stays) in [(refused, false), (welcome, true)] {
+            let admission = Admission::new(&limits);
+            let attempt = |last, now| {
+                let ip = [192, 0, 2, last].into();
+                match admission.judge(now, Transport::Quic, ip, true) {
+                    Verdict::Accept(handshake) => handshake,
+                    other => panic!("{other:?}"),
+                }
+            };
+            let place = attempt(1, Instant::now()).complete().expect("a place");
+            let (outlet, inlet) = outgoing_queue(1_000);
+            assert_eq!(outlet.push(said), Pushed::Queued);
+            let (hub, _heard) = mpsc::channel(1);
+            // It says nothing more, and does not hang up.
+            let (mut reader, _peer) = tokio::io::duplex(1);
+            let mut writer = Shut;
+            let conversation = converse(ConnId(1), &mut reader, &mut writer, &hub, inlet, &place);
+            let mut conversation = std::pin::pin!(conversation);
+            let a_moment = Duration::from_millis(20);
+            let waits = tokio::time::timeout(a_moment, &mut conversation).await;
+            assert!(waits.is_err());
+            let _another = attempt(2, Instant::now() + Duration::from_secs(3));
+            let ended = tokio::time::timeout(a_moment, &mut conversation).await;
+            assert_eq!(ended.ok(), (!stays).then_some(Ending::Lost));
+        }
+    }
+
+    #[tokio::test]
     async fn what_waits_is_written_at_once() {
         let (outlet, inlet) = outgoing_queue(100_000);
         for number in 0..100 {
