@@ -6,7 +6,7 @@ use p2pdbg_forward::Connection;
 use p2pdbg_ledger::{CarrierHeader, CopyHeader, StreamId};
 use p2pdbg_proto::tunnel::{PathKind, TunnelMessage};
 use p2pdbg_rendezvous_client::NodeAway;
-use p2pdbg_tunnel::{Answered, ControlReader, Tunnel, TunnelError};
+use p2pdbg_tunnel::{Answered, ControlStreamReader, Tunnel, TunnelError};
 use quinn::RecvStream;
 
 use super::debuggers_elsewhere::Seen;
@@ -15,7 +15,7 @@ use crate::watch as inspect;
 /// What happens within a session.
 #[derive(Debug)]
 pub(super) enum SessionEvent {
-    TunnelUp(Tunnel, ControlReader),
+    TunnelUp(Tunnel, ControlStreamReader),
     DialFailed {
         number: u64,
         path: PathKind,

@@ -19,7 +19,7 @@ use p2pdbg_proto::{
 };
 use p2pdbg_punch::SocketId;
 use p2pdbg_tunnel as tunnel;
-use p2pdbg_tunnel::{Call, ControlReader, Tunnel, TunnelConfig, TunnelError};
+use p2pdbg_tunnel::{Call, ControlStreamReader, Tunnel, TunnelConfig, TunnelError};
 use quinn::{ConnectionError, Endpoint, Incoming, RecvStream};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -40,8 +40,9 @@ const HANDSHAKES: usize = 8;
 const UNVALIDATED: usize = 2;
 
 /// What a dialled tunnel becomes.
-type Dialing =
-    std::pin::Pin<Box<dyn Future<Output = Result<(Tunnel, ControlReader), TunnelError>> + Send>>;
+type Dialing = std::pin::Pin<
+    Box<dyn Future<Output = Result<(Tunnel, ControlStreamReader), TunnelError>> + Send>,
+>;
 
 /// The connections of a session's tunnels.
 pub(super) struct Connections {
@@ -64,7 +65,7 @@ pub(super) struct Connections {
 struct Connected {
     tunnel: Tunnel,
     /// What the peer says on it, until it is adopted.
-    control: Option<ControlReader>,
+    control: Option<ControlStreamReader>,
 }
 
 impl Connections {
@@ -133,7 +134,7 @@ impl Connections {
     }
 
     /// Keeps a tunnel that came up, until it is adopted or closed.
-    pub(super) fn insert(&mut self, tunnel: Tunnel, control: ControlReader) -> TunnelFacts {
+    pub(super) fn insert(&mut self, tunnel: Tunnel, control: ControlStreamReader) -> TunnelFacts {
         let facts = TunnelFacts {
             epoch: tunnel.epoch,
             path: tunnel.path,
@@ -308,7 +309,7 @@ fn counters(tunnel: &Tunnel) -> Counters {
 /// Watches a tunnel: its control messages, the carriers that the peer opens, and its end.
 fn watch(
     tunnel: &Tunnel,
-    control: ControlReader,
+    control: ControlStreamReader,
     events: &mpsc::Sender<SessionEvent>,
     tasks: &mut JoinSet<()>,
 ) {

@@ -42,7 +42,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    ControlReader, Tunnel, TunnelConfig, TunnelError,
+    ControlStreamReader, Tunnel, TunnelConfig, TunnelError,
     config::transport,
     handshake::{connect, follow, judge, lead, within_patience},
     proof_gate::Gate,
@@ -96,7 +96,7 @@ pub async fn complete(
     call: Call,
     key: &TunnelKey,
     admit: impl FnOnce(u64) -> bool + Send,
-) -> Result<(Tunnel, ControlReader), TunnelError> {
+) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
     within_patience(async {
         let connection = call.await.map_err(|e| TunnelError::lost(&e))??;
         follow(connection, endpoint, key, admit).await
@@ -126,7 +126,7 @@ pub struct Answered {
     /// The tunnel that came of it, its proofs verified.
     pub tunnel: Tunnel,
     /// What the listener says on it.
-    pub control: ControlReader,
+    pub control: ControlStreamReader,
 }
 
 /// Answers calls, as the connector, as long as it lives.
@@ -253,7 +253,7 @@ async fn answer(
     incoming: Incoming,
     path: PathKind,
     desk: &Desk,
-) -> Result<(Tunnel, ControlReader), TunnelError> {
+) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
     let (tell, mut exported) = watch::channel(None);
     let config = early_server(&desk.caller, move |bytes| {
         tell.send_replace(Some(bytes));

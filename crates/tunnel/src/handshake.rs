@@ -12,8 +12,8 @@ use quinn::{Connection, Endpoint, Incoming, VarInt, ZeroRttAccepted};
 use tokio::sync::mpsc;
 
 use super::{
-    CONTROL_QUEUE, ControlReader, Tunnel, TunnelConfig, TunnelError,
-    control::{write, write_queued},
+    CONTROL_QUEUE, ControlStreamReader, Tunnel, TunnelConfig, TunnelError,
+    control_stream::{write, write_queued},
 };
 
 /// How long a tunnel may take to come up: a few repetitions over the worst of paths. After an outage QUIC would repeat
@@ -31,7 +31,7 @@ pub async fn dial(
     path: PathKind,
     epoch: u64,
     key: &TunnelKey,
-) -> Result<(Tunnel, ControlReader), TunnelError> {
+) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
     within_patience(async {
         let connection = connect(endpoint, config, remote).await?;
         let exported = export(&connection)?;
@@ -50,7 +50,7 @@ pub async fn accept(
     config: &TunnelConfig,
     key: &TunnelKey,
     admit: impl FnOnce(u64) -> bool + Send,
-) -> Result<(Tunnel, ControlReader), TunnelError> {
+) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
     let connecting = incoming.accept_with(config.server.clone()).map_err(judge)?;
     within_patience(async {
         let connection = connecting.await.map_err(judge)?;
@@ -81,7 +81,7 @@ pub(super) async fn lead(
     key: &TunnelKey,
     exported: &[u8; 32],
     handshake: Option<ZeroRttAccepted>,
-) -> Result<(Tunnel, ControlReader), TunnelError> {
+) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
     let closing = CloseOnError::new(&connection);
     let (mut send, recv) = connection.open_bi().await.map_err(judge)?;
     let hello = TunnelMessage::Hello {
@@ -100,7 +100,7 @@ pub(super) async fn lead(
             return Err(TunnelError::Misbehaved);
         }
     }
-    let mut reader = ControlReader(recv);
+    let mut reader = ControlStreamReader(recv);
     match reader.read().await? {
         TunnelMessage::Hello {
             epoch: repeated,
@@ -123,11 +123,11 @@ pub(super) async fn follow(
     endpoint: &Endpoint,
     key: &TunnelKey,
     admit: impl FnOnce(u64) -> bool + Send,
-) -> Result<(Tunnel, ControlReader), TunnelError> {
+) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
     let closing = CloseOnError::new(&connection);
     let (mut send, recv) = connection.accept_bi().await.map_err(judge)?;
     let exported = export(&connection)?;
-    let mut reader = ControlReader(recv);
+    let mut reader = ControlStreamReader(recv);
     let TunnelMessage::Hello { epoch, path, proof } = reader.read().await? else {
         return Err(TunnelError::Misbehaved);
     };

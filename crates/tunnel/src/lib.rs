@@ -9,7 +9,7 @@ mod acks;
 mod call;
 mod config;
 mod congestion;
-mod control;
+mod control_stream;
 mod copies;
 mod error;
 mod handshake;
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 pub use call::{Answered, Call, Caller, Calls, call, call_early, complete};
 pub use config::TunnelConfig;
-pub use control::{ControlReader, read_messages};
+pub use control_stream::{ControlStreamReader, read_messages};
 pub use copies::{Copies, Counted};
 pub use error::TunnelError;
 pub use handshake::{accept, dial};

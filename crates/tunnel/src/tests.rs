@@ -12,7 +12,7 @@ use p2pdbg_punch::SocketId;
 use quinn::{Endpoint, TokioRuntime};
 
 use super::{
-    control::{read_messages, write},
+    control_stream::{read_messages, write},
     handshake::{connect, lead},
     *,
 };
@@ -84,7 +84,7 @@ struct Pair {
     keys: [TunnelKey; 2],
 }
 
-type Came = Result<(Tunnel, ControlReader), TunnelError>;
+type Came = Result<(Tunnel, ControlStreamReader), TunnelError>;
 
 impl Pair {
     fn new() -> Self {
@@ -229,7 +229,7 @@ async fn listener_that_answers_with_another_epoch_or_proof_is_not_taken() {
             endpoint.set_server_config(Some((*config.server).clone()));
             let connection = endpoint.accept().await.unwrap().await.unwrap();
             let (mut send, recv) = connection.accept_bi().await.unwrap();
-            ControlReader(recv).read().await.unwrap();
+            ControlStreamReader(recv).read().await.unwrap();
             let mut exported = [0; 32];
             connection
                 .export_keying_material(&mut exported, EXPORTER_LABEL, b"")
@@ -273,7 +273,7 @@ async fn garbage_after_the_proofs_closes_the_tunnel() {
         let proof = pair.keys[1].prove(Role::Connector, epoch, path, &exported);
         let hello = TunnelMessage::Hello { epoch, path, proof };
         write(&mut send, &hello).await.unwrap();
-        ControlReader(recv).read().await.unwrap();
+        ControlStreamReader(recv).read().await.unwrap();
         send.write_all(&[0, 0, 0, 1, 0xff]).await.unwrap();
         connection.closed().await
     };

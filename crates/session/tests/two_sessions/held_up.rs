@@ -4,7 +4,7 @@
 use p2pdbg_events::StreamState;
 use p2pdbg_ledger::{CarrierHeader, Side, StreamId};
 use p2pdbg_proto::tunnel::{ForwardState, TunnelMessage, close};
-use p2pdbg_tunnel::ControlReader;
+use p2pdbg_tunnel::ControlStreamReader;
 
 use super::{hostile::Hostile, *};
 
@@ -16,7 +16,7 @@ fn stream_state(event: Event) -> Option<StreamState> {
 }
 
 /// What is said next of a stream's waiting.
-async fn waiting(control: &mut ControlReader) -> bool {
+async fn waiting(control: &mut ControlStreamReader) -> bool {
     in_time(async {
         loop {
             let message = control.read().await.unwrap();

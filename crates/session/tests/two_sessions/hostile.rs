@@ -10,7 +10,7 @@ use p2pdbg_proto::{
     tunnel::{ForwardState, PathKind as Way, TunnelMessage, close},
 };
 use p2pdbg_punch::SocketId;
-use p2pdbg_tunnel::{ControlReader, Tunnel, TunnelConfig, TunnelError, dial as dial_tunnel};
+use p2pdbg_tunnel::{ControlStreamReader, Tunnel, TunnelConfig, TunnelError, dial as dial_tunnel};
 use quinn::{ConnectionError, Endpoint, ReadError, ReadExactError, VarInt};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -83,7 +83,10 @@ impl Hostile {
         }
     }
 
-    pub(super) async fn dial(&self, epoch: u64) -> Result<(Tunnel, ControlReader), TunnelError> {
+    pub(super) async fn dial(
+        &self,
+        epoch: u64,
+    ) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
         self.dial_by(self.at, Way::RelayUdp, epoch).await
     }
 
@@ -93,13 +96,13 @@ impl Hostile {
         at: SocketAddr,
         way: Way,
         epoch: u64,
-    ) -> Result<(Tunnel, ControlReader), TunnelError> {
+    ) -> Result<(Tunnel, ControlStreamReader), TunnelError> {
         let (endpoint, key) = (&self.endpoint, &self.keys.tunnel);
         in_time(dial_tunnel(endpoint, &self.config, at, way, epoch, key)).await
     }
 
     /// A tunnel that is newer than those before.
-    pub(super) async fn tunnel(&mut self) -> (Tunnel, ControlReader) {
+    pub(super) async fn tunnel(&mut self) -> (Tunnel, ControlStreamReader) {
         self.epoch += 1;
         self.dial(self.epoch).await.unwrap()
     }
@@ -332,7 +335,7 @@ fn say(tunnel: &Tunnel, frame: Frame) {
 }
 
 /// Waits until the session has ended its own direction of a stream.
-async fn ended(control: &mut ControlReader, stream: StreamId) {
+async fn ended(control: &mut ControlStreamReader, stream: StreamId) {
     in_time(async {
         loop {
             if let TunnelMessage::Ledger(bytes) = control.read().await.unwrap()
@@ -391,7 +394,7 @@ async fn what_was_accepted_here_is_broken_off_behind_the_last_words_of_the_other
 /// Breaks a stream off, its last words at the place that the header names; the program hears them, and then a RST.
 async fn broken_off(
     tunnel: &Tunnel,
-    control: &mut ControlReader,
+    control: &mut ControlStreamReader,
     header: CarrierHeader,
     program: &mut TcpStream,
 ) {

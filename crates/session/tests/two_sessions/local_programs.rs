@@ -10,7 +10,7 @@ use p2pdbg_proto::{
 };
 use p2pdbg_session::{ForwardRequest, PipeRequest, PipeTarget};
 use p2pdbg_sources::SourcesOptions;
-use p2pdbg_tunnel::ControlReader;
+use p2pdbg_tunnel::ControlStreamReader;
 
 use super::{
     hostile::{Hostile, way_to},
@@ -103,7 +103,7 @@ async fn pipes_to_more_targets_than_a_session_takes_are_refused() {
 }
 
 /// The next number of forwards that the session tells of on this tunnel.
-async fn forwards_told(control: &mut ControlReader) -> usize {
+async fn forwards_told(control: &mut ControlStreamReader) -> usize {
     loop {
         if let TunnelMessage::Forwards(offers) = in_time(control.read()).await.unwrap() {
             return offers.len();

@@ -20,7 +20,7 @@ const EVERY: u32 = 3;
 struct Lossy {
     hostile: Hostile,
     tunnel: Tunnel,
-    _control: p2pdbg_tunnel::ControlReader,
+    _control: p2pdbg_tunnel::ControlStreamReader,
     loses: Arc<AtomicBool>,
     _way: AbortOnDropHandle<()>,
 }

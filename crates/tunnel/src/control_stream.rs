@@ -12,9 +12,9 @@ use super::TunnelError;
 
 /// The receiving half of a control stream.
 #[derive(Debug)]
-pub struct ControlReader(pub(super) RecvStream);
+pub struct ControlStreamReader(pub(super) RecvStream);
 
-impl ControlReader {
+impl ControlStreamReader {
     /// The next message.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ pub(super) async fn write_queued(mut send: SendStream, mut queue: mpsc::Receiver
 /// Passes messages on until the tunnel ends, and closes it when the peer misbehaves. Returns why it ended.
 pub async fn read_messages<T>(
     connection: Connection,
-    mut reader: ControlReader,
+    mut reader: ControlStreamReader,
     to: mpsc::Sender<T>,
     wrap: impl Fn(TunnelMessage) -> T,
 ) -> TunnelError {
