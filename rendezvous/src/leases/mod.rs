@@ -21,7 +21,7 @@
     allow(dead_code, reason = "there is no store without the feature")
 )]
 
-mod floor;
+mod relayed_before;
 mod table;
 
 use std::{
@@ -31,7 +31,7 @@ use std::{
 
 use p2pdbg_proto::secret::random_bytes;
 
-use self::floor::Floor;
+use self::relayed_before::RelayedBefore;
 pub(crate) use self::table::{Account, Entry, Kind, Lease, Table};
 use crate::keys::KeyId;
 
@@ -136,7 +136,7 @@ pub(crate) struct Leases {
     /// When this node asked for what the registry was told last.
     told: Option<Instant>,
     seen: HashMap<u8, Seen>,
-    floor: Floor,
+    relayed_before: RelayedBefore,
 }
 
 impl Leases {
@@ -155,7 +155,7 @@ impl Leases {
             parts: HashMap::new(),
             told: None,
             seen: HashMap::new(),
-            floor: Floor::default(),
+            relayed_before: RelayedBefore::default(),
         }
     }
 
@@ -173,7 +173,7 @@ impl Leases {
         self.round += 1;
         let mut next = table.cloned().unwrap_or_default();
         let own = next.nodes.remove(&self.own);
-        self.find_floor(own.as_ref());
+        self.find_relayed_before(own.as_ref());
         let is_lost = match (&self.entered, &own) {
             (None, _) => table.is_none(),
             (Some(_), None) => true,
@@ -220,7 +220,7 @@ impl Leases {
             round: self.round,
             leases: leases.collect(),
             month: relayed.0,
-            relayed: self.floor.raise(relayed.0, relayed.1),
+            relayed: self.relayed_before.raise(relayed.0, relayed.1),
         };
         next.nodes.insert(self.own, entry);
         (next, parts)
@@ -234,9 +234,9 @@ impl Leases {
     }
 
     /// Takes note of what keys have relayed here by the entry of another process.
-    fn find_floor(&mut self, own: Option<&Entry>) {
+    fn find_relayed_before(&mut self, own: Option<&Entry>) {
         if let Some(of_another) = own.filter(|own| own.epoch != self.epoch) {
-            self.floor.find(of_another);
+            self.relayed_before.find(of_another);
         }
     }
 
@@ -279,7 +279,7 @@ impl Leases {
         self.told = Some(asked);
         self.written = self.round;
         self.entered = Some((table.born, asked));
-        let mut elsewhere = self.floor.beyond().clone();
+        let mut elsewhere = self.relayed_before.beyond().clone();
         let month = own.map_or(0, |own| own.month);
         let others = table.nodes.iter().filter(|(node, _)| **node != self.own);
         for (_, entry) in others.filter(|(_, entry)| entry.month == month) {

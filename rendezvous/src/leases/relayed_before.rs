@@ -8,7 +8,7 @@ use crate::keys::KeyId;
 
 /// What was found in the table, and what this process counts on top of it.
 #[derive(Debug, Default)]
-pub(super) struct Floor {
+pub(super) struct RelayedBefore {
     /// The month that it is about, and what each key had relayed in it.
     found: Option<(u64, BTreeMap<KeyId, u64>)>,
     /// What this process had of each key when it first said something of it in that month.
@@ -17,7 +17,7 @@ pub(super) struct Floor {
     beyond: HashMap<KeyId, u64>,
 }
 
-impl Floor {
+impl RelayedBefore {
     /// Another process of this node has entered this.
     pub(super) fn find(&mut self, entry: &Entry) {
         if self
