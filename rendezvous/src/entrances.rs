@@ -21,7 +21,7 @@ use crate::{
     bind,
     config::{ServerConfig, StartError},
     connections::{
-        by_proxy::{self, WebEntrance},
+        by_reverse_proxy::{self, WebEntrance},
         given_up_ids::Watched,
         intake::Intake,
         quic::{Entrance, accept, endpoint_config, server_config},
@@ -233,8 +233,11 @@ impl ServedPorts {
             // What comes through a proxy is told of the first port.
             let services = services.clone();
             let by_web = WebEntrance { listener, services };
-            self.tasks
-                .spawn(by_proxy::accept(by_web, intake.clone(), stop.clone()));
+            self.tasks.spawn(by_reverse_proxy::accept(
+                by_web,
+                intake.clone(),
+                stop.clone(),
+            ));
         }
         let by_tcp = TcpEntrance { listener, services };
         self.tasks

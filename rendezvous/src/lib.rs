@@ -16,8 +16,8 @@
 //! `connections::handshake_limits`) do no I/O and take the time as an argument. The datapath owns whatever a single
 //! datagram can touch: a worker for each core reads the main ports, finds the way of a bound leg's datagrams in a table
 //! shared for reading, and takes one lock for the rest. The hub owns whatever a peer says on its control connection.
-//! `datapath::socket` owns the UDP ports, `connections::tcp` the TCP ones and `connections::by_proxy` the one for a
-//! reverse proxy; what is said over HTTP at these is `web`.
+//! `datapath::socket` owns the UDP ports, `connections::tcp` the TCP ones and `connections::by_reverse_proxy` the one
+//! for a reverse proxy; what is said over HTTP at these is `web`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), p2pdbg_rendezvous::StartError> {

@@ -1,7 +1,7 @@
 //! One control connection: frames in, frames out. Knows nothing of QUIC, so that the same conversation is held over
 //! TLS on TCP.
 
-pub(crate) mod by_proxy;
+pub(crate) mod by_reverse_proxy;
 pub(crate) mod given_up_ids;
 pub(crate) mod handshake_limits;
 pub(crate) mod intake;
