@@ -12,6 +12,7 @@ mod advice;
 pub mod debuggers;
 mod direct_tcp;
 pub mod findings;
+mod gateway;
 mod lifetime;
 mod local;
 mod mtu;
@@ -29,13 +30,11 @@ use std::net::{IpAddr, SocketAddr};
 use p2pdbg_forward::ForwardSpec;
 use p2pdbg_nat::Class;
 use p2pdbg_net::{interfaces::local_addresses, nat64::Nat64, stun_servers::StunServer};
-use p2pdbg_portmap as portmap;
-use p2pdbg_portmap::Answer;
 use p2pdbg_proto::{address::Reach, url::RendezvousUrl};
 
 pub use self::progress::Progress;
 use self::{
-    findings::{Findings, Forecast, Gateway, GatewayProtocol, Ipv6, Lifetime},
+    findings::{Findings, Forecast, Ipv6, Lifetime},
     servers::{Answers, Asked, Target},
 };
 
@@ -63,7 +62,7 @@ pub async fn examine(examination: Examination, progress: impl Fn(Progress)) -> F
     progress(Progress::Reaching);
     let target = Target::look_up(examination.rendezvous.as_ref()).await;
     // What needs nobody's answer is measured while the others are waited for.
-    let aside = async { tokio::join!(gateway(), target.tcp(), target.direct_tcp()) };
+    let aside = async { tokio::join!(gateway::ask(), target.tcp(), target.direct_tcp()) };
     let answers = Answers::collect(&target, &examination.stun, &progress);
     let ((gateway, tcp, direct_tcp), mut answers) = tokio::join!(aside, answers);
     answers.heed(tcp.as_ref().and_then(|tcp| tcp.in_its_place.clone()));
@@ -139,30 +138,6 @@ fn ipv6(v6: Asked, nat64: bool) -> Ipv6 {
             local.any(|local| local.ip == seen.ip())
         }),
         nat64,
-    }
-}
-
-async fn gateway() -> Gateway {
-    let report = portmap::probe().await;
-    let protocol = |report: portmap::ProtocolReport| {
-        let (speaks, external, refused) = match report.answer {
-            Answer::Silent => (false, None, None),
-            Answer::Refused(why) => (false, None, Some(why)),
-            Answer::Speaks { external } => (true, external.map(IpAddr::from), None),
-        };
-        GatewayProtocol {
-            name: report.protocol.to_string(),
-            speaks,
-            external,
-            refused,
-        }
-    };
-    Gateway {
-        address: report.gateway.map(IpAddr::from),
-        protocols: match report.gateway {
-            Some(_) => report.protocols.into_iter().map(protocol).collect(),
-            None => Vec::new(),
-        },
     }
 }
 
