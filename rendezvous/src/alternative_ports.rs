@@ -8,10 +8,11 @@ use std::{
 
 use crate::{
     bind,
-    config::{ServerConfig, StartError},
+    config::ServerConfig,
     datapath::socket::UdpPort,
     handover::Inheritance,
     public_host::guess,
+    start_error::StartError,
     stun::topology::{SecondAddress, Side, Square, Vantages},
 };
 

@@ -9,7 +9,7 @@ use p2pdbg_proto::url::DEFAULT_PORT;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::{config::StartError, datapath::socket::UdpPort, handover::Inheritance};
+use crate::{datapath::socket::UdpPort, handover::Inheritance, start_error::StartError};
 
 /// A main port: the same number over UDP and over TCP.
 pub(crate) type Main = (UdpPort, TcpListener);

@@ -14,10 +14,11 @@ use crate::{
 };
 use crate::{
     cluster_store::{KeyOrders, KeySync},
-    config::{ClusterConfig, ServerConfig, StartError},
+    config::{ClusterConfig, ServerConfig},
     hub::Hub,
     operate::nodes::Nodes,
     registry::cluster::Cluster,
+    start_error::StartError,
     ticket_codec::TicketKey,
 };
 

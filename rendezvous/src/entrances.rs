@@ -19,7 +19,7 @@ use crate::handover::MOST_SOCKETS;
 use crate::{
     alternative_ports::{self, Alternatives},
     bind,
-    config::{ServerConfig, StartError},
+    config::ServerConfig,
     connections::{
         by_reverse_proxy::{self, WebEntrance},
         given_up_ids::Watched,
@@ -36,6 +36,7 @@ use crate::{
     handover::Inheritance,
     offer::Offer,
     relay::tcp_leg_input::Legs,
+    start_error::StartError,
     state_files::StateFiles,
     stun::topology::{StunPlaces, Vantages},
 };

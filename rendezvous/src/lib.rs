@@ -68,6 +68,7 @@ mod relay;
 mod relay_allowance;
 mod self_check;
 mod server;
+mod start_error;
 mod state_files;
 mod stun;
 mod ticket_codec;
@@ -78,7 +79,7 @@ pub use cluster_node::{CLUSTER_SECRET, RELAY_KEY, relay_key};
 #[cfg(feature = "cluster")]
 #[doc(hidden)]
 pub use cluster_store::scale;
-pub use config::{ClusterConfig, ServerConfig, StartError, StoreUrl};
+pub use config::{ClusterConfig, ServerConfig, StoreUrl};
 pub use counters::Counters;
 pub use entrances::{MOST_RELAY_WORKERS, ReceiveBuffer};
 pub use handover::{Handover, Inheritance};
@@ -95,4 +96,5 @@ pub use public_host::{NotAPublicAddress, PublicAddress};
 pub use relay::bench_table::FilledTable;
 pub use self_check::Finding;
 pub use server::Server;
+pub use start_error::StartError;
 pub use state_files::{LAST_URL, PROGRAM};

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     cluster_node::{self, Attended, Membership},
     cluster_store::KeySync,
-    config::{ServerConfig, StartError},
+    config::ServerConfig,
     connections::{intake::Intake, quic::own_ids},
     counters::{self, Counters, Tallies},
     datapath::{Channels, Command, Datapath, socket::UdpPort, worker_sockets::Ports},
@@ -34,6 +34,7 @@ use crate::{
     relay::{Relay, tcp_leg_input::Legs},
     relay_allowance::Book,
     self_check::SelfCheck,
+    start_error::StartError,
     state_files::StateFiles,
     ticket_codec::TicketKey,
 };

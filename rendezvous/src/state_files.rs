@@ -10,8 +10,9 @@ use p2pdbg_proto::{secret::Secret, url::AccessKey};
 
 use crate::{
     cluster_node,
-    config::{ServerConfig, StartError},
+    config::ServerConfig,
     keys::{KeyDirectory, KeyError, KeyFile, SERVER_SECRET, unix_s},
+    start_error::StartError,
     ticket_codec::TicketKey,
 };
 
