@@ -27,8 +27,6 @@ pub struct NatConfig {
     pub table: Option<Table>,
     /// How long a mapping lives whatever passes, if not for ever.
     pub lifetime: Option<Duration>,
-    /// Bits a second of UDP that pass, each way; what is beyond is dropped.
-    pub policer: Option<u64>,
     /// What it does to TCP besides what its kind says, which goes for TCP, too.
     pub tcp: TcpRules,
 }
@@ -101,7 +99,6 @@ impl From<NatKind> for NatConfig {
             guard: None,
             table: None,
             lifetime: None,
-            policer: None,
             tcp: TcpRules::default(),
         }
     }
@@ -122,7 +119,6 @@ impl NatConfig {
             kind,
             guard: None,
             table: None,
-            policer: None,
             ..self
         }
     }
@@ -170,15 +166,6 @@ impl NatConfig {
     #[must_use]
     pub fn with_tcp(self, tcp: TcpRules) -> Self {
         Self { tcp, ..self }
-    }
-
-    /// The same box, passing so many bits of UDP a second each way.
-    #[must_use]
-    pub fn with_policer(self, bits_per_second: u64) -> Self {
-        Self {
-            policer: Some(bits_per_second),
-            ..self
-        }
     }
 
     /// The same box with another view of unsolicited packets.

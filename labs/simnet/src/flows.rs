@@ -23,7 +23,6 @@ pub(crate) struct Flows {
     /// When the flows of the last second began.
     begun: VecDeque<Duration>,
     banned_until: Duration,
-    most: usize,
     evicted: u64,
     bans: u64,
 }
@@ -83,7 +82,6 @@ impl Flows {
             }
         }
         self.live.insert(flow, now);
-        self.most = self.most.max(self.live.len());
         verdict
     }
 
@@ -92,11 +90,6 @@ impl Flows {
         if let Some(used) = self.live.get_mut(&flow) {
             *used = now;
         }
-    }
-
-    /// The most flows that lived at once, as far as a table has cleaned up.
-    pub(crate) fn most(&self) -> usize {
-        self.most
     }
 
     /// Flows that had to go before their time.

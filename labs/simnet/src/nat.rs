@@ -56,8 +56,6 @@ pub struct Nat {
     counted_at: Duration,
     blocks: HashMap<IpAddr, u16>,
     flows: Flows,
-    /// Until when the policer has given its bits away, each way.
-    policed: [Duration; 2],
     /// Whether it drops what comes in, and what goes out, whatever the rest says.
     deaf: Option<Direction>,
     /// Whether only servers get in.
@@ -72,9 +70,6 @@ pub enum Direction {
     /// From a host behind it to the outside.
     Out,
 }
-
-/// What a policer lets through at once after a silence, in time at its rate.
-const POLICER_BURST: Duration = Duration::from_millis(250);
 
 impl Nat {
     /// A box with these external addresses and nothing in its table.
@@ -91,7 +86,6 @@ impl Nat {
             counted_at: Duration::ZERO,
             blocks: HashMap::new(),
             flows: Flows::default(),
-            policed: [Duration::ZERO; 2],
             deaf: None,
             hidden: false,
         }
@@ -156,12 +150,6 @@ impl Nat {
         self.hidden = true;
     }
 
-    /// The most flows that the box has held at once; only counted for boxes with a guard or a table.
-    #[must_use]
-    pub fn most_flows(&self) -> usize {
-        self.flows.most()
-    }
-
     /// Flows that had to go for others.
     #[must_use]
     pub fn evicted(&self) -> u64 {
@@ -174,21 +162,9 @@ impl Nat {
         self.flows.bans()
     }
 
-    /// Whether a packet of so many bytes passes the box's policer and is not lost one way.
-    pub(crate) fn lets_through(&mut self, now: Duration, bytes: usize, way: Direction) -> bool {
-        if self.deaf == Some(way) {
-            return false;
-        }
-        let Some(rate) = self.config.policer else {
-            return true;
-        };
-        let spent = &mut self.policed[way as usize];
-        if *spent > now + POLICER_BURST {
-            return false;
-        }
-        let takes = Duration::from_secs_f64(bytes as f64 * 8.0 / rate as f64);
-        *spent = now.max(*spent) + takes;
-        true
+    /// Whether a packet this way is not lost in the box.
+    pub(crate) fn lets_through(&self, way: Direction) -> bool {
+        self.deaf != Some(way)
     }
 
     /// Takes a flow into account; whether it passes.

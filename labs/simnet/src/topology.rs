@@ -104,17 +104,6 @@ impl World {
         }
     }
 
-    /// Moves a host's default route to another network, reached over `link`: a VPN comes up, a laptop is docked. The
-    /// old address stays on its interface, and what is sent there does not arrive any more.
-    pub fn move_route(&mut self, host: HostId, network: NetworkId, link: Link) {
-        let ip = self.next_address(network);
-        let host_ref = &mut self.hosts[host.0];
-        host_ref.network = network;
-        host_ref.link = link;
-        host_ref.addresses.insert(0, ip);
-        self.route(network, ip, Owner::Host(host));
-    }
-
     /// What the box is to UDP, to look into or to change.
     pub fn nat(&mut self, id: NatId) -> &mut Nat {
         &mut self.boxes[id.0].nat

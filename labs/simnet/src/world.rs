@@ -411,9 +411,8 @@ impl World {
         let (source, to) = (packet.source, packet.to);
         packet.source = match packet.transport {
             Transport::Udp => {
-                let (nat, length) = (&mut gateway.nat, packet.len());
-                nat.lets_through(self.now, length, Direction::Out)
-                    .then_some(())?;
+                let nat = &mut gateway.nat;
+                nat.lets_through(Direction::Out).then_some(())?;
                 nat.outbound(self.now, source, to, &mut self.random)?
             }
             Transport::Tcp(_) => {
@@ -470,8 +469,7 @@ impl Gateway {
     /// A datagram from outside: the inside endpoint that it is for, if it gets in.
     fn admit(&mut self, now: Duration, packet: &Packet) -> Option<SocketAddr> {
         let nat = &mut self.nat;
-        nat.lets_through(now, packet.len(), Direction::In)
-            .then_some(())?;
+        nat.lets_through(Direction::In).then_some(())?;
         nat.inbound(now, packet.source, packet.to)
     }
 
