@@ -151,7 +151,7 @@ pub enum PathCommand {
     /// The listener calls from this socket, on which the peer was heard: give it, with QUIC on it. Nothing is given if
     /// it is closed by now.
     Give {
-        /// Its number.
+        /// The socket that [`PathEvent::Heard`] named.
         socket: SocketId,
         /// Who wants it.
         to: oneshot::Sender<PathSocket>,

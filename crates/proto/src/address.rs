@@ -44,7 +44,7 @@ pub enum Reach {
     Carrier,
     /// Benchmarks (RFC 2544); tunnels of some proxies have taken it for names that they resolve themselves.
     Benchmark,
-    /// Everywhere.
+    /// Everywhere: of all others, what routers of the internet pass on.
     Internet,
 }
 

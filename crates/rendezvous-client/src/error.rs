@@ -33,7 +33,7 @@ pub enum LinkError {
     Misled {
         /// Host and port of the rendezvous, as the URL has them.
         authority: String,
-        /// Where to.
+        /// The address that the name has here.
         ip: IpAddr,
         /// What is there.
         what: &'static str,

@@ -27,7 +27,7 @@ const LINE: usize = 8 * 1024;
 /// What is kept of the nodes for the next start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Remembered {
-    /// By number.
+    /// All that the rendezvous named last, in the order of their numbers.
     pub(super) nodes: Vec<Node>,
     /// Whether the host that has told them was in a network that others do not reach, so that they may be too.
     pub(super) told_inside: bool,

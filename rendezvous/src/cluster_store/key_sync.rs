@@ -42,7 +42,7 @@ pub(crate) enum KeyOrder {
     },
     /// Which nodes have the keys of this version.
     Who {
-        /// The version.
+        /// As [`Reloaded::version`] counts them.
         version: u64,
         /// Gets the nodes that have it, and those that live.
         reply: oneshot::Sender<(Vec<u8>, Vec<u8>)>,
@@ -52,7 +52,7 @@ pub(crate) enum KeyOrder {
 /// What has become of keys that were read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reloaded {
-    /// Their version.
+    /// Counts up with each change of the keys that nodes share.
     pub(crate) version: u64,
     /// Keys whose names others had.
     pub(crate) renamed: Vec<(String, String)>,

@@ -11,7 +11,7 @@ use crate::keys::KeyId;
 pub(crate) enum Kind {
     /// Peers that are connected.
     Peers,
-    /// Sessions.
+    /// Sessions that the rendezvous has introduced and that are not over.
     Sessions,
     /// Codes that wait.
     Codes,
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
 /// A limit of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Account {
-    /// The key.
+    /// Whose limit it is.
     pub(crate) key: KeyId,
     /// Which of its limits.
     pub(crate) kind: Kind,
@@ -33,7 +33,7 @@ pub(crate) struct Account {
 pub(crate) struct Lease {
     /// What it may give away.
     pub(crate) granted: u64,
-    /// What it needs.
+    /// What is in use there, and what was asked for beyond: with less it turns peers away.
     pub(crate) need: u64,
     /// What it would like to have at hand beyond that.
     pub(crate) reserve: u64,

@@ -54,7 +54,7 @@ impl SharedKeys {
         &self.file
     }
 
-    /// Their version.
+    /// Counts up with each change that nodes have shared; 0 before the first.
     pub(crate) fn version(&self) -> u64 {
         self.file.shared().unwrap_or_default()
     }
