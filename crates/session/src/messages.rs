@@ -60,6 +60,8 @@ impl SessionDriver {
                 }
             }
             TunnelMessage::Facts(said) => self.on_facts(HostFacts::accept(said)),
+            // Each of these is one end's to say, and Hello was said before the tunnel counted. All are named, so that a
+            // message that is new cannot be forgotten here.
             TunnelMessage::Hello { .. }
             | TunnelMessage::Forwards(_)
             | TunnelMessage::ForwardState { .. }

@@ -259,6 +259,8 @@ impl Checklist {
         {
             self.on_narrow(key);
         }
+        // More are due than the pacer lets out, so the likeliest goes first, and of those alike the one that waits
+        // longest: else a peer with many candidates would have its best one wait for all the others.
         let (&key, pair) = self
             .pairs
             .iter_mut()
