@@ -108,7 +108,7 @@ impl Iterator for Turn {
 }
 
 impl Seeking {
-    /// The same for those who bear a voucher, which can be shown on many connections.
+    /// Whether the store may be asked once more for the bearers of one voucher, which can be shown on many connections.
     fn may_bearer_ask(&mut self, now: Instant, account: Account) -> bool {
         if !self.vouched.contains_key(&account) && self.vouched.len() >= SEEKERS {
             self.vouched.retain(|_, bucket| !bucket.is_full(now));
