@@ -81,6 +81,18 @@ pub(crate) fn web(
         .map_err(|source| StartError::Web { address, source })
 }
 
+/// The same number over TCP as that alternative port has over UDP, if it is to be had.
+pub(crate) fn tcp_beside(udp: &UdpPort, inheritance: &mut Inheritance) -> Option<TcpListener> {
+    let address = udp.local();
+    let listener = match inheritance.take_tcp(address) {
+        Some(listener) => adopt(listener),
+        None => listen(address, udp.is_dual_stack()),
+    };
+    // Without it peers go without some direct paths by TCP, and nothing else.
+    let told = |error: &io::Error| tracing::info!(%error, %address, "no second port over TCP");
+    listener.inspect_err(told).ok()
+}
+
 /// The main ports: those that are wanted, or port 3478 of every address.
 pub(crate) fn mains(
     wanted: &[SocketAddr],

@@ -69,6 +69,8 @@ pub(crate) struct OpenPorts {
     listeners: Vec<TcpListener>,
     web: Option<TcpListener>,
     alternatives: Vec<UdpPort>,
+    /// The same numbers over TCP, as many as were to be had.
+    tcp_alternatives: Vec<TcpListener>,
     vantages: Arc<Vantages>,
 }
 
@@ -86,7 +88,12 @@ impl OpenPorts {
         let web = bind::web(config.web, inheritance)?;
         let Alternatives { ports, vantages } =
             alternative_ports::open(config, &mains, inheritance)?;
+        let beside = ports
+            .iter()
+            .filter_map(|port| bind::tcp_beside(port, inheritance));
+        let tcp_alternatives = beside.collect();
         Ok(Self {
+            tcp_alternatives,
             mains,
             listeners,
             web,
@@ -126,6 +133,7 @@ impl OpenPorts {
         let udp = self.mains.iter().chain(&self.alternatives);
         let udp = udp.map(UdpPort::duplicate);
         let tcp = self.listeners.iter().chain(&self.web);
+        let tcp = tcp.chain(&self.tcp_alternatives);
         let tcp = tcp.map(|listener| listener.as_fd().try_clone_to_owned());
         udp.chain(tcp).collect()
     }
@@ -164,6 +172,7 @@ struct Opening<'a> {
     outer: Arc<rustls::ServerConfig>,
     public_port: Option<u16>,
     vantages: Arc<Vantages>,
+    mains: Vec<SocketAddr>,
     alternatives: Vec<SocketAddr>,
     /// The port for a reverse proxy, until the first main port has taken it.
     web: Option<TcpListener>,
@@ -197,12 +206,16 @@ impl ServedPorts {
             tls: TlsAcceptor::from(Arc::new(tls::stream_server(identity)?)),
             outer: Arc::new(web_tls::server(identity)?),
             public_port: config.public.as_ref().and_then(|public| public.port),
+            mains: ports.mains(),
             alternatives: ports.alternatives(),
             vantages: ports.vantages,
             web: ports.web,
         };
         for (number, main) in ports.mains.into_iter().zip(ports.listeners).enumerate() {
             served.open_main(number, main, &mut opening, inheritance)?;
+        }
+        for listener in ports.tcp_alternatives {
+            served.add_tcp_alternative(listener, &opening);
         }
         for alternative in ports.alternatives.into_iter().map(Arc::new) {
             served.add_alternative(&alternative);
@@ -223,13 +236,7 @@ impl ServedPorts {
         let unproved = Unproved::new(&intake.limits);
         let (socket, feed) = QuicSocket::new(main.clone(), unproved.clone());
         self.share_out(main, &feed, inheritance);
-        let services = Services {
-            tls: opening.tls.clone(),
-            outer: opening.outer.clone(),
-            stun: stun.clone(),
-            legs: opening.common.legs.clone(),
-            offer: opening.common.offer.clone(),
-        };
+        let services = opening.services(stun.clone());
         if let Some(listener) = opening.web.take() {
             // What comes through a proxy is told of the first port.
             let services = services.clone();
@@ -280,6 +287,18 @@ impl ServedPorts {
         }
     }
 
+    /// A second port over TCP, for peers to see by STUN what their NATs do there. It serves as the main one does.
+    fn add_tcp_alternative(&mut self, listener: TcpListener, opening: &Opening<'_>) {
+        let Common { intake, stop, .. } = opening.common;
+        let Some(main) = opening.mains.first() else {
+            return;
+        };
+        let services = opening.services(opening.stun_places(0, *main));
+        let by_tcp = TcpEntrance { listener, services };
+        self.tasks
+            .spawn(tcp::accept(by_tcp, intake.clone(), stop.clone()));
+    }
+
     /// A port that all workers send on, and the first reads.
     fn add_alternative(&mut self, alternative: &Arc<UdpPort>) {
         for (worker, ports) in self.workers.iter_mut().enumerate() {
@@ -301,6 +320,16 @@ impl Opening<'_> {
             Arc::new(WatchedRuntime),
         );
         endpoint.map_err(other)
+    }
+
+    fn services(&self, stun: StunPlaces) -> Services {
+        Services {
+            tls: self.tls.clone(),
+            outer: self.outer.clone(),
+            stun,
+            legs: self.common.legs.clone(),
+            offer: self.common.offer.clone(),
+        }
     }
 
     /// What the peers at a main port are told of STUN.
