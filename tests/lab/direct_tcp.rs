@@ -169,6 +169,33 @@ fn two_firewalls_of_ipv6_without_udp_are_opened_by_tcp() {
     goes_direct_by(&setting, "tcp-ipv6");
 }
 
+/// Has a box give each new TCP connection that leaves it the next port.
+fn count_tcp_ports(nat: &Nat) {
+    const PORTS: u16 = 2_000;
+    const FIRST: u16 = 30_000;
+    // One by one, since the kernel counts in its own order of bytes, and ports have the network's.
+    let ports: Vec<String> = (0..PORTS).map(|n| format!("{n} : {}", FIRST + n)).collect();
+    nat.nft(&format!(
+        "table ip counting {{ chain leave {{ type nat hook postrouting priority srcnat - 1; \
+         oifname wan meta l4proto tcp snat to {}:numgen inc mod {PORTS} map {{ {} }}; }}; }}",
+        nat.external_ip(),
+        ports.join(", ")
+    ))
+    .unwrap();
+}
+
+#[test]
+fn tcp_ports_that_a_nat_counts_are_foretold() {
+    // At either end; the other's NAT lets in nobody whom it has not called at that very port.
+    for (name, hard) in [("tp-count-a", 0), ("tp-count-b", 1)] {
+        let Some(lab) = lab(name, [PR, PR], [hard == 0, hard == 1]) else {
+            return;
+        };
+        count_tcp_ports([&lab.nat_a, &lab.nat_b][hard]);
+        goes_direct_by(&setting(&lab), "tcp-punch");
+    }
+}
+
 /// Counts the packets between the boxes with SYN and without ACK.
 fn count_syns(router: &Node) {
     router

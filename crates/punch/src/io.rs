@@ -72,7 +72,7 @@ pub struct TcpPorts {
     pub v4: Option<u16>,
     /// The same over IPv6; it may be another port.
     pub v6: Option<u16>,
-    /// How servers see these ports. None of a family whose servers see different ones: the peer would be told in vain.
+    /// How servers see these ports: see [`crate::tcp_seen`].
     pub seen: Vec<SocketAddr>,
     /// The address that a gateway maps to the IPv4 port.
     pub mapped: Option<SocketAddr>,

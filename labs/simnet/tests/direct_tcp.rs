@@ -78,6 +78,26 @@ fn nat_with_another_port_for_each_destination_is_not_punched() {
 }
 
 #[test]
+fn nat_with_another_port_for_each_destination_is_punched_where_any_of_its_ports_is_let_in() {
+    let hard = without_udp(NatKind::SYMMETRIC_RANDOM);
+    let restricted = NatKind::ADDRESS_RESTRICTED;
+    expect(hard, restricted, Some(Technique::TcpPunch));
+}
+
+#[test]
+fn nat_that_counts_its_ports_is_punched_though_others_connect_behind_it() {
+    let hard = without_udp(NatKind::SYMMETRIC_SEQUENTIAL);
+    expect(hard, NatKind::PORT_RESTRICTED, Some(Technique::TcpPunch));
+    expect(
+        hard.with_foreign(5.0),
+        NatKind::PORT_RESTRICTED,
+        Some(Technique::TcpPunch),
+    );
+    // Where neither can be called, none is called in vain.
+    expect(hard, hard, None);
+}
+
+#[test]
 fn two_ipv6_firewalls_without_udp_are_punched() {
     let site = Site::from(without_udp(NatKind::SYMMETRIC_RANDOM)).with_ipv6();
     expect(site.clone(), site, Some(Technique::TcpIpv6));

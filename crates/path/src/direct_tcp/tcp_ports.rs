@@ -10,7 +10,7 @@ use p2pdbg_net::{
     stun_over_tcp::{self, Asked},
     tcp_port::{TcpPort, set_up},
 };
-use p2pdbg_punch::{PunchKey, Role, TcpPorts};
+use p2pdbg_punch::{PunchKey, Role, TcpPorts, tcp_seen};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -187,7 +187,7 @@ pub(super) async fn ask(
     }
     drop(asking);
     known.server_rtt = answers.iter().map(|answer| answer.rtt).min();
-    known.seen = seen(answers.iter().map(|answer| answer.mapped));
+    known.seen = tcp_seen(answers.iter().map(|answer| answer.mapped));
     if events.send(DirectTcpEvent::Ports(known)).await.is_err() {
         return;
     }
@@ -202,38 +202,5 @@ pub(super) async fn ask(
             }
         }
         answers = kept;
-    }
-}
-
-/// What is of use to a peer: of each family the address that all its servers see.
-fn seen(mapped: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let mut all: Vec<SocketAddr> = mapped.collect();
-    all.sort_unstable();
-    all.dedup();
-    let alone = |address: &SocketAddr| {
-        let of_family = all.iter().filter(|a| a.is_ipv4() == address.is_ipv4());
-        of_family.count() == 1
-    };
-    all.iter().copied().filter(alone).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn mapping_that_depends_on_the_server_is_not_told_and_that_of_the_other_family_is() {
-        let one = addresses(&["192.0.2.1:5", "192.0.2.1:5", "[2001:db8::1]:7"]);
-        assert_eq!(
-            seen(one.into_iter()),
-            addresses(&["192.0.2.1:5", "[2001:db8::1]:7"])
-        );
-        let two = addresses(&["192.0.2.1:5", "192.0.2.1:6", "[2001:db8::1]:7"]);
-        assert_eq!(seen(two.into_iter()), addresses(&["[2001:db8::1]:7"]));
-        assert_eq!(seen(std::iter::empty()), []);
     }
 }

@@ -5,7 +5,8 @@
 //! from the very same port. Whose NAT lets connections in is connected to. Behind NATs that map a port alike for every
 //! destination (RFC 5382 REQ-1) both ends' SYNs open the way for each other's, if each leaves its own NAT before the
 //! other's arrives there: so both dial at the same moment, and again a few times with the moments a little apart.
-//! Ports are not foretold: a connection takes a round trip to fail, and NATs hold TCP ports for long.
+//! A port is foretold only where servers saw two that follow each other: what the other end's first SYN gets stays its
+//! own in later rounds, since NATs hold TCP ports for long, so a few ports a round find it.
 //!
 //! What is tried together is a *series* of a few *rounds*. The controlling side counts both: a new series has both ends
 //! ask a server and tell the other what they learnt, a new round has both dial. The controlled side dials when it hears
@@ -25,7 +26,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::candidates::{MOST_CANDIDATES, accepted, by_tcp, candidates};
+pub use self::candidates::seen;
+pub(crate) use self::candidates::{
+    MOST_CANDIDATES, accepted, by_tcp, candidates, is_hard, targets,
+};
 pub use self::proof::{NotThePeer, ProofStep, TcpProof};
 use crate::{
     SocketId, TcpPorts, Technique,
@@ -422,6 +426,11 @@ impl TcpPunch {
             candidates: candidates(ports),
             server_rtt_ms: rtt.try_into().unwrap_or(u16::MAX),
         })
+    }
+
+    /// Whether our NAT shows each server another port.
+    pub(crate) fn is_hard(&self) -> bool {
+        self.ports.as_ref().is_some_and(is_hard)
     }
 
     /// Whether a gateway maps our port.

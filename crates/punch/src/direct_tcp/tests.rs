@@ -239,6 +239,56 @@ fn what_is_seen_and_mapped_is_told_beside_a_crowd_of_interfaces() {
     }
 }
 
+fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn of_servers_that_see_different_ports_at_one_address_the_last_two_are_told() {
+    let told = |texts: &[&str]| seen(addresses(texts).into_iter());
+    let one = ["192.0.2.1:5", "192.0.2.1:5", "[2001:db8::1]:7"];
+    assert_eq!(told(&one), addresses(&one[1..]));
+    let three = [
+        "192.0.2.1:7",
+        "192.0.2.1:5",
+        "192.0.2.1:6",
+        "[2001:db8::1]:7",
+    ];
+    let last = ["192.0.2.1:6", "192.0.2.1:7", "[2001:db8::1]:7"];
+    assert_eq!(told(&three), addresses(&last));
+    assert_eq!(told(&["192.0.2.1:5", "192.0.2.2:5"]), []);
+    assert_eq!(told(&[]), []);
+}
+
+#[test]
+fn ports_are_foretold_where_they_are_counted_and_only_at_an_address_where_the_peer_was_seen() {
+    let candidates = |ports: [u16; 2]| {
+        let reflexive = |port| Candidate {
+            kind: Kind::ServerReflexive,
+            address: ([192, 0, 2, 1], port).into(),
+        };
+        let host = Candidate {
+            kind: Kind::Host,
+            address: ([10, 0, 0, 1], 9).into(),
+        };
+        [host, reflexive(ports[0]), reflexive(ports[1])]
+    };
+    let at = |ports, round, hard, seen: bool| {
+        let mut all = targets(&candidates(ports), round, hard, |_| seen);
+        assert_eq!(all.remove(0), ([10, 0, 0, 1], 9).into());
+        all.iter().map(SocketAddr::port).collect::<Vec<u16>>()
+    };
+    let counted = [700, 699];
+    assert_eq!(at(counted, 1, false, true), Vec::from_iter(701..=707));
+    assert_eq!(at(counted, 2, false, true), Vec::from_iter(708..=714));
+    assert_eq!(at(counted, 4, false, true), Vec::from_iter(701..=707));
+    assert_eq!(at([65_530, 65_534], 1, false, true), [65_535]);
+    // One of the two is called so that our NAT lets the peer in.
+    assert_eq!(at(counted, 1, false, false), [700]);
+    assert_eq!(at([700, 9_000], 1, false, true), [9_000]);
+    assert_eq!(at(counted, 1, true, true), []);
+}
+
 #[test]
 fn connection_is_named_after_what_let_it_through() {
     let name = |local: &str, remote: &str, mapped| {

@@ -84,7 +84,7 @@ impl Engine {
                 }
                 Some(Step::Tell) => self.host.signal_due = true,
                 Some(Step::Dial { round, patience }) => {
-                    let to = self.tcp_targets();
+                    let to = self.tcp_targets(round);
                     let addresses = to.len();
                     self.out.event(PunchEvent::TcpRound { round, addresses });
                     if !to.is_empty() {
@@ -114,12 +114,15 @@ impl Engine {
         .min()
     }
 
-    /// Where the peer may be dialled.
-    fn tcp_targets(&self) -> Vec<SocketAddr> {
-        self.peers_tcp_candidates()
-            .into_iter()
-            .map(|c| c.address)
-            .collect()
+    /// Where the peer is dialled in this round.
+    fn tcp_targets(&self, round: u32) -> Vec<SocketAddr> {
+        let seen = |ip| self.peer.seen.contains(&ip);
+        direct_tcp::targets(
+            &self.peers_tcp_candidates(),
+            round,
+            self.tcp.is_hard(),
+            seen,
+        )
     }
 
     fn peers_tcp_candidates(&self) -> Vec<Candidate> {

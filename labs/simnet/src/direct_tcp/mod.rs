@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts, TcpProof};
+use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts, TcpProof, tcp_seen};
 use p2pdbg_stun::{Class, Encoder, Message, TransactionId};
 
 use self::connection::{Arrived, Connection};
@@ -345,12 +345,7 @@ impl DirectTcp {
             _ => None,
         });
         let answers: Vec<(SocketAddr, Duration)> = answers.collect();
-        let mut seen: Vec<SocketAddr> = answers.iter().map(|(seen, _)| *seen).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        let of_family = |v4| seen.iter().filter(|s| s.is_ipv4() == v4).count();
-        let alone = [of_family(false) == 1, of_family(true) == 1];
-        seen.retain(|s| alone[usize::from(s.is_ipv4())]);
+        let seen = tcp_seen(answers.iter().map(|(seen, _)| *seen));
         let has = |v4| {
             world
                 .addresses(self.host)
