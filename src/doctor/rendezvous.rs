@@ -6,7 +6,7 @@ use std::{
 };
 
 use p2pdbg_base::{ErrorCode, Failure, Untrusted};
-use p2pdbg_net::{changes::Changes, nat64::Nat64};
+use p2pdbg_net::{changes::Changes, lookup, nat64::Nat64};
 use p2pdbg_proto::{rendezvous::Credential, url::RendezvousUrl};
 use p2pdbg_rendezvous_client::{
     Link, LinkConfig, LinkError, LinkEvent, STAGGER, TcpRoute, Transports, Way,
@@ -41,13 +41,13 @@ pub(super) async fn look_up(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, Fail
             why,
         })
     };
-    let lookup = tokio::net::lookup_host((url.host.as_str(), url.port));
+    let lookup = lookup::look_up(&url.host, url.port);
     let addresses = match tokio::time::timeout(TCP, lookup).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return Err(failed(Untrusted::of_error(&error).to_string())),
         Err(_) => return Err(failed("the resolver does not answer".into())),
     };
-    let addresses: Vec<SocketAddr> = addresses.take(MOST).collect();
+    let addresses: Vec<SocketAddr> = addresses.into_iter().take(MOST).collect();
     match addresses.is_empty() {
         true => Err(failed("the name has no address".into())),
         false => Ok(addresses),

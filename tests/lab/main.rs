@@ -11,6 +11,7 @@ mod first_word;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod matrix;
+mod names;
 mod narrow;
 mod nat64;
 mod proxy;

@@ -7,14 +7,13 @@ use std::{
 };
 
 use p2pdbg_base::{Host, HostPort};
-use p2pdbg_net::listening::{self, Presence};
+use p2pdbg_net::{
+    listening::{self, Presence},
+    lookup::look_up,
+};
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    sync::Semaphore,
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 
 use crate::Connection;
 
@@ -94,9 +93,9 @@ async fn dial_port(target: &HostPort, took: &mut Duration) -> io::Result<TcpStre
     let addresses = match (&target.host, addresses) {
         (_, Some(addresses)) => addresses,
         (Host::Name(name), None) => {
-            let found = lookup_host((name.as_str(), target.port));
+            let found = look_up(name.as_str(), target.port);
             let found = timeout(REMOTE_PATIENCE, found).await;
-            found.map_err(|_| io::ErrorKind::TimedOut)??.collect()
+            found.map_err(|_| io::ErrorKind::TimedOut)??
         }
         (_, None) => Vec::new(),
     };

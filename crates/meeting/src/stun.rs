@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use p2pdbg_net::lookup::look_up;
+
 /// How long the lookup may take. The name was resolved a moment ago, so the answer is at hand.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -29,9 +31,10 @@ pub(super) async fn as_seen_from_here(
 
 /// The first address of the host that is not of the family of `reached`.
 async fn other_family(host: &str, reached: IpAddr) -> Option<IpAddr> {
-    let lookup = tokio::net::lookup_host((host, 0));
+    let lookup = look_up(host, 0);
     let addresses = tokio::time::timeout(PATIENCE, lookup).await.ok()?.ok()?;
     addresses
+        .iter()
         .map(|address| address.ip().to_canonical())
         .find(|ip| ip.is_ipv4() != reached.is_ipv4())
 }

@@ -8,6 +8,7 @@ mod ecn;
 pub mod interfaces;
 mod links;
 pub mod listening;
+pub mod lookup;
 pub mod mux;
 pub mod nat64;
 #[cfg(target_os = "linux")]

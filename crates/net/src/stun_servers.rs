@@ -15,6 +15,8 @@ use std::{
 use p2pdbg_base::{Host, HostPort, NotAHostPort};
 use tokio::task::JoinSet;
 
+use crate::lookup;
+
 /// How many may be named: each is asked once by every socket.
 pub const MAX_FURTHER: usize = 4;
 
@@ -102,15 +104,13 @@ impl FurtherServers {
 pub async fn addresses(server: &HostPort) -> Vec<SocketAddr> {
     let mut found = match (&server.host, server.addresses()) {
         (_, Some(addresses)) => addresses,
-        (Host::Name(name), None) => {
-            match tokio::net::lookup_host((name.as_str(), server.port)).await {
-                Ok(addresses) => addresses.collect(),
-                Err(error) => {
-                    tracing::debug!(%server, %error, "cannot look a STUN server up");
-                    Vec::new()
-                }
+        (Host::Name(name), None) => match lookup::look_up(name.as_str(), server.port).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::debug!(%server, %error, "cannot look a STUN server up");
+                Vec::new()
             }
-        }
+        },
         (_, None) => Vec::new(),
     };
     found.dedup();

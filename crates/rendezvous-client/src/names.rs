@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_net::deadline;
+use p2pdbg_net::{deadline, lookup::look_up};
 use p2pdbg_proto::url::HostAt;
 use tokio::{
     sync::watch,
@@ -62,12 +62,7 @@ pub(super) struct Names {
 
 impl Default for Names {
     fn default() -> Self {
-        Self::asking(|at| {
-            Box::pin(async move {
-                let found = tokio::net::lookup_host((at.host, at.port)).await?;
-                Ok(found.collect())
-            })
-        })
+        Self::asking(|at| Box::pin(async move { look_up(&at.host, at.port).await }))
     }
 }
 

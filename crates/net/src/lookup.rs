@@ -1,0 +1,176 @@
+//! The addresses of names.
+//!
+//! Each family is asked for by itself (RFC 8305 section 3): there are resolvers, and boxes before them, that never
+//! answer for one of the two, and the system keeps the other's addresses back until it has given up, after 15 s or so.
+
+use std::{
+    future::pending,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
+
+use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::route;
+
+/// How long the slower family is waited for once the other has addresses of use (RFC 8305 section 8: the Resolution
+/// Delay).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// The addresses of a host, those of a family to which there is a route first.
+///
+/// # Errors
+/// If none are to be known; what the system says of that.
+pub async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let of = |family| of_family(host.to_owned(), port, family);
+    of_both(of(AddrFamily::Inet6), of(AddrFamily::Inet), route::leads_to).await
+}
+
+/// What two questions come to, of which one may take for ever.
+async fn of_both(
+    v6: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    v4: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    leads_to: impl Fn(SocketAddr) -> bool,
+) -> io::Result<Vec<SocketAddr>> {
+    let (mut v6, mut v4) = (pin!(v6), pin!(v4));
+    let mut found = [None, None];
+    tokio::select! {
+        biased;
+        of_v6 = &mut v6 => found[0] = Some(of_v6),
+        of_v4 = &mut v4 => found[1] = Some(of_v4),
+    }
+    let of_use = |found: &io::Result<Vec<SocketAddr>>| {
+        let found = found.as_ref();
+        found.is_ok_and(|found| found.iter().any(|address| leads_to(*address)))
+    };
+    let is_enough = found.iter().flatten().any(of_use);
+    let other = async {
+        match &found {
+            [None, _] => (0, v6.await),
+            [_, None] => (1, v4.await),
+            _ => pending().await,
+        }
+    };
+    let other = match is_enough {
+        true => timeout(RESOLUTION_DELAY, other).await.ok(),
+        false => Some(other.await),
+    };
+    if let Some((of, late)) = other {
+        found[of] = Some(late);
+    }
+    let [v6, v4] = found;
+    let v6_is_first = v6.as_ref().is_some_and(of_use);
+    let in_order = match v6_is_first {
+        true => [v6, v4],
+        false => [v4, v6],
+    };
+    let mut addresses = Vec::new();
+    let mut failure = None;
+    for of_family in in_order.into_iter().flatten() {
+        match of_family {
+            Ok(found) => addresses.extend(found),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    match failure {
+        Some(failure) if addresses.is_empty() => Err(failure),
+        _ => Ok(addresses),
+    }
+}
+
+async fn of_family(host: String, port: u16, family: AddrFamily) -> io::Result<Vec<SocketAddr>> {
+    let (tell, answer) = oneshot::channel();
+    // Not one of the runtime's threads: those are waited for when it ends, and this one may take long.
+    std::thread::Builder::new()
+        .name("lookup".to_owned())
+        .spawn(move || {
+            // Nobody may wait for it any more.
+            let _ = tell.send(ask(&host, port, family));
+        })?;
+    answer
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+}
+
+fn ask(host: &str, port: u16, family: AddrFamily) -> io::Result<Vec<SocketAddr>> {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        address: family.into(),
+        ..AddrInfoHints::default()
+    };
+    let found = getaddrinfo(Some(host), None, Some(hints)).map_err(io::Error::from)?;
+    let mut addresses = Vec::new();
+    for address in found.flatten() {
+        let mut address = address.sockaddr;
+        address.set_port(port);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn found(list: &[&str]) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + use<> {
+        ready(Ok(addresses(list)))
+    }
+
+    fn failed() -> impl Future<Output = io::Result<Vec<SocketAddr>>> {
+        ready(Err(io::Error::other("none")))
+    }
+
+    const V6: &str = "[2001:db8::1]:7";
+    const V4: &str = "192.0.2.1:7";
+
+    #[tokio::test]
+    async fn family_that_is_never_answered_for_keeps_the_other_for_a_moment_alone() {
+        let v4_alone = of_both(pending(), found(&[V4]), |_| true).await.unwrap();
+        assert_eq!(v4_alone, addresses(&[V4]));
+        let v6_alone = of_both(found(&[V6]), pending(), |_| true).await.unwrap();
+        assert_eq!(v6_alone, addresses(&[V6]));
+    }
+
+    #[tokio::test]
+    async fn family_to_which_there_is_no_route_waits_for_the_other() {
+        let late = async {
+            tokio::time::sleep(2 * RESOLUTION_DELAY).await;
+            Ok(addresses(&[V4]))
+        };
+        let both = of_both(found(&[V6]), late, |address| address.is_ipv4()).await;
+        assert_eq!(both.unwrap(), addresses(&[V4, V6]));
+    }
+
+    #[tokio::test]
+    async fn addresses_of_both_families_are_told_and_failure_of_both_alone() {
+        let both = of_both(found(&[V6]), found(&[V4]), |_| true).await;
+        assert_eq!(both.unwrap(), addresses(&[V6, V4]));
+        let one = of_both(failed(), found(&[V4]), |_| true).await;
+        assert_eq!(one.unwrap(), addresses(&[V4]));
+        let none = of_both(failed(), failed(), |_| true).await;
+        assert_eq!(none.unwrap_err().to_string(), "none");
+    }
+
+    #[tokio::test]
+    async fn this_host_is_found_by_its_name_and_by_its_address() {
+        let found = look_up("localhost", 7).await.unwrap();
+        assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 7));
+        assert!(!found.is_empty());
+        let v6 = look_up("2001:db8::1", 7).await.unwrap();
+        assert_eq!(v6, addresses(&[V6]));
+    }
+}
