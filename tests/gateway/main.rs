@@ -41,9 +41,17 @@ impl TwoHomes {
         let ide = ide_home.host("ide").unwrap();
         let debuggee = debuggee_home.host("dbg").unwrap();
         let place = |host: &Host| Place::Node((**host).clone());
-        let address = rdv.ip().into();
+        let [ide_at, debuggee_at, rdv_at] = [&ide, &debuggee, &rdv].map(place);
+        let host = rdv.ip().to_string();
         Some(Self {
-            setting: Setting::of(place(&ide), place(&debuggee), place(&rdv), address),
+            // Who is let out to the web alone reaches it as well.
+            setting: Setting::with_rendezvous(
+                ide_at,
+                debuggee_at,
+                rdv_at,
+                &host,
+                ["--bind", "0.0.0.0:443"],
+            ),
             ide_home,
             debuggee_home,
             ide,
@@ -113,6 +121,31 @@ fn two_random_nats_go_direct_through_a_port_that_upnp_mapped_and_give_it_back() 
         ..PortMapping::NONE
     };
     goes_direct_by("map-upnp", by, |homes| &homes.ide_home);
+}
+
+#[test]
+fn peer_whose_network_lets_out_https_alone_comes_to_the_port_of_https_that_a_gateway_maps() {
+    let Some(homes) = TwoHomes::new("map-https") else {
+        return;
+    };
+    homes
+        .debuggee_home
+        .nft(
+            "table inet https { chain forward { type filter hook forward priority -10; \
+             iifname lan meta l4proto tcp tcp dport 443 accept; iifname lan drop; }; }",
+        )
+        .unwrap();
+    let gateway = homes.ide_home.map_ports(PortMapping::ALL).unwrap();
+    let mut pair = homes.session();
+    for peer in [&pair.listener, &pair.connector] {
+        let path = peer.path(PathKind::Direct);
+        assert_eq!(path.technique.as_deref(), Some("tcp-port-mapping"));
+    }
+    pair.listener.stop();
+    pair.connector.exit_status();
+    eventually("the mappings are given back", || {
+        (gateway.mappings().unwrap() == 0).then_some(())
+    });
 }
 
 #[test]

@@ -196,6 +196,38 @@ fn tcp_ports_that_a_nat_counts_are_foretold() {
     }
 }
 
+/// Lets out of a network what goes to the port of HTTPS, and nothing else.
+fn https_alone(nat: &Nat) {
+    nat.nft(
+        "table inet https { chain forward { type filter hook forward priority -10; \
+         iifname lan meta l4proto tcp tcp dport 443 accept; iifname lan drop; }; }",
+    )
+    .unwrap();
+}
+
+/// The peers of a lab, and a rendezvous that serves the web's port as well.
+fn with_web(lab: &TwoNats) -> Setting {
+    let host = lab.rdv.ip().to_string();
+    let places = [&lab.ide, &lab.debuggee, &lab.rdv].map(place);
+    let [ide, debuggee, rdv] = places;
+    Setting::with_rendezvous(ide, debuggee, rdv, &host, ["--bind", "0.0.0.0:443"])
+}
+
+#[test]
+fn network_that_lets_out_https_alone_is_left_for_a_peer_at_its_port() {
+    for (name, kinds, web, technique) in [
+        ("tp-web-pub", [NONE, RANDOM], 1, "tcp-public-address"),
+        ("tp-web-a", [PR, PR], 0, "tcp-punch"),
+        ("tp-web-b", [PR, PR], 1, "tcp-punch"),
+    ] {
+        let Some(lab) = lab(name, kinds, [false, false]) else {
+            return;
+        };
+        https_alone([&lab.nat_a, &lab.nat_b][web]);
+        goes_direct_by(&with_web(&lab), technique);
+    }
+}
+
 /// Counts the packets between the boxes with SYN and without ACK.
 fn count_syns(router: &Node) {
     router

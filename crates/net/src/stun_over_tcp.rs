@@ -22,6 +22,8 @@ const LONGEST: usize = 512;
 #[derive(Debug)]
 pub struct Asked {
     stream: TcpStream,
+    /// Who was asked.
+    pub server: SocketAddr,
     /// Where the server saw the question come from.
     pub mapped: SocketAddr,
     /// How long its answer took.
@@ -39,6 +41,7 @@ pub async fn ask(port: TcpPort, server: SocketAddr) -> io::Result<Asked> {
     let rtt = asked.elapsed();
     Ok(Asked {
         stream,
+        server,
         mapped,
         rtt,
     })

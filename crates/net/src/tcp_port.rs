@@ -39,11 +39,31 @@ impl TcpPort {
     /// # Errors
     /// If this host does not have the address family, or the operating system refuses.
     pub fn listen(family: IpAddr) -> io::Result<(Self, TcpListener)> {
-        let any: IpAddr = match family {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = open((any, 0).into(), LONGEST_SEGMENT)?;
+        Self::begin((any(family), 0).into())
+    }
+
+    /// Begins to listen on this port, if nobody else does.
+    ///
+    /// # Errors
+    /// If somebody does, or this user may not.
+    pub fn listen_at(family: IpAddr, number: u16) -> io::Result<(Self, TcpListener)> {
+        let local = SocketAddr::new(any(family), number);
+        // What dials from a port may share it, and would take connections from another program that shares it as well.
+        let alone = Socket::new(
+            Domain::for_address(local),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if local.is_ipv6() {
+            alone.set_only_v6(true)?;
+        }
+        alone.bind(&local.into())?;
+        drop(alone);
+        Self::begin(local)
+    }
+
+    fn begin(local: SocketAddr) -> io::Result<(Self, TcpListener)> {
+        let socket = open(local, LONGEST_SEGMENT)?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         let local = listener.local_addr()?;
@@ -74,6 +94,14 @@ impl TcpPort {
         let stream = socket.connect(to).await?;
         set_up(&stream);
         Ok(stream)
+    }
+}
+
+/// Every address of a family.
+fn any(family: IpAddr) -> IpAddr {
+    match family {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
@@ -164,6 +192,16 @@ mod tests {
         let (mut accepted, _) = listener.accept().await.unwrap();
         other.unwrap().write_all(b"x").await.unwrap();
         assert_eq!(accepted.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn port_that_another_listens_on_is_not_shared_with_it() {
+        let (ours, listener) = TcpPort::listen(LOCALHOST).unwrap();
+        let taken = TcpPort::listen_at(LOCALHOST, ours.number());
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        let (again, _listener) = TcpPort::listen_at(LOCALHOST, ours.number()).unwrap();
+        assert_eq!(again, ours);
     }
 
     #[cfg(target_os = "linux")]

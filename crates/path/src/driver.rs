@@ -12,7 +12,9 @@ use p2pdbg_net::{
 };
 use p2pdbg_portmap::{InsidePort, PortMapper};
 use p2pdbg_proto::{relay::is_relay_frame, rendezvous::Role, secret::random_bytes};
-use p2pdbg_punch::{self as punch, Config, Engine, Family, Input, Output, PunchEvent, SocketId};
+use p2pdbg_punch::{
+    self as punch, Config, Engine, Family, Input, Output, PunchEvent, SocketId, WEB_PORT,
+};
 use p2pdbg_rendezvous_client::is_unknown;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -275,19 +277,21 @@ impl PathDriver {
         {
             self.mappers.udp = Some(PortMapper::start(
                 InsidePort::Udp(port),
+                None,
                 &self.context.changes,
             ));
         }
     }
 
-    /// The same for TCP, once that is needed.
-    fn start_tcp_mapper(&mut self) {
+    /// The same for TCP, once that is needed; `web` says that a peer is to come that can call the web's port alone.
+    fn start_tcp_mapper(&mut self, web: bool) {
         if let Some(port) = self.tcp.v4_port()
             && self.context.traversal.port_mapping
             && !self.on_this_host
             && self.mappers.tcp.is_none()
         {
-            let mapper = PortMapper::start(InsidePort::Tcp(port), &self.context.changes);
+            let (port, wanted) = (InsidePort::Tcp(port), web.then_some(WEB_PORT));
+            let mapper = PortMapper::start(port, wanted, &self.context.changes);
             self.mappers.tcp = Some(mapper);
         }
     }
@@ -389,9 +393,11 @@ impl PathDriver {
                 }
                 self.tcp.close(Instant::now(), socket);
             }
-            Output::TcpGather => {
-                self.tcp.gather();
-                self.start_tcp_mapper();
+            Output::TcpGather { web } => {
+                if self.tcp.gather(web) {
+                    self.mappers.release_tcp();
+                }
+                self.start_tcp_mapper(web);
             }
             Output::TcpDial { to, patience } => self.tcp.dial(to, patience),
             Output::TcpRest => self.tcp.rest(Instant::now()),

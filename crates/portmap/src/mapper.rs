@@ -1,7 +1,7 @@
 //! The task that holds one mapping for as long as its socket lives.
 
 use std::{
-    net::{SocketAddr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     time::Duration,
 };
 
@@ -53,12 +53,15 @@ pub struct PortMapper {
 impl PortMapper {
     /// Begins to ask for a mapping to this port. Dropping the mapper leaves a mapping to expire;
     /// [`PortMapper::release`] removes it.
-    pub fn start(port: InsidePort, changes: &Changes) -> Self {
+    ///
+    /// `wanted` is the external port to ask for; the gateway may give another, and has the last word.
+    pub fn start(port: InsidePort, wanted: Option<u16>, changes: &Changes) -> Self {
         let (report, news) = mpsc::channel(NEWS);
         let (doubts, doubted) = mpsc::channel(1);
         let closing = CancellationToken::new();
         let task = Task {
             port,
+            wanted,
             changes: changes.subscribe(),
             doubted,
             closing: closing.clone(),
@@ -96,6 +99,8 @@ impl PortMapper {
 
 pub(super) struct Task {
     pub(super) port: InsidePort,
+    /// The external port to ask for, if not the same as inside.
+    pub(super) wanted: Option<u16>,
     pub(super) changes: Listener,
     pub(super) doubted: mpsc::Receiver<()>,
     pub(super) closing: CancellationToken,
@@ -197,8 +202,10 @@ impl Task {
 
     /// Asks for one mapping; what comes of it when it is of no use, or too late, is removed.
     async fn map(&self, client: &mut Client, deadline: Instant) -> Result<Mapping, Fault> {
+        let wanted = self.wanted;
+        let wanted = wanted.map(|port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
         let result = tokio::select! {
-            result = tokio::time::timeout_at(deadline, client.map(self.port, None)) => result,
+            result = tokio::time::timeout_at(deadline, client.map(self.port, wanted)) => result,
             () = self.closing.cancelled() => Ok(Err(Fault::Silent)),
         };
         let result = result.unwrap_or(Err(Fault::Silent));

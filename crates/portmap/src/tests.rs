@@ -105,6 +105,7 @@ impl Home {
             let (_doubts, doubted) = mpsc::channel(1);
             let mut task = Task {
                 port: InsidePort::Udp(PORT),
+                wanted: None,
                 changes: Changes::silent().subscribe(),
                 doubted,
                 closing: CancellationToken::new(),
@@ -598,7 +599,7 @@ fn gateway_that_is_asked_at_another_port_after_a_restart_has_the_mapping_made_ag
     });
     on(&home.host, async {
         let changes = Changes::silent();
-        let mut mapper = PortMapper::start(InsidePort::Udp(PORT), &changes);
+        let mut mapper = PortMapper::start(InsidePort::Udp(PORT), None, &changes);
         assert_eq!(mapper.external().await, Some((PUBLIC, PORT).into()));
         before.stop(&home);
         let (added, mut is_added) = mpsc::unbounded_channel();

@@ -76,7 +76,8 @@ pub struct TcpPorts {
     pub seen: Vec<SocketAddr>,
     /// The address that a gateway maps to the IPv4 port.
     pub mapped: Option<SocketAddr>,
-    /// The round trip to a server.
+    /// The round trip to a server that answers at a port which is not of the web ([`crate::is_of_web`]). Where none
+    /// does, the peer takes this network for one that lets out nothing else.
     pub server_rtt: Option<Duration>,
 }
 
@@ -207,7 +208,11 @@ pub enum Output {
     },
     /// Listen on TCP ports, the same as before if there were any, find out how a server sees them, and tell by
     /// [`Input::TcpPorts`]. The connection to the server is to be kept until [`Output::TcpRest`].
-    TcpGather,
+    TcpGather {
+        /// The peer's network seems to let out nothing but the web: listen on [`crate::WEB_PORT`] if this host may and
+        /// nobody else does, and have a gateway map that one.
+        web: bool,
+    },
     /// Dial these addresses from the TCP ports at once, for so long at the most.
     TcpDial {
         /// Addresses of the peer; each from the port of its family.

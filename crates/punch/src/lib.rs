@@ -50,7 +50,9 @@ pub mod survey;
 pub use self::budget::Budget;
 pub use self::candidate::LocalAddress;
 pub use self::config::{Config, PunchKey, Timing};
-pub use self::direct_tcp::{NotThePeer, ProofStep, TcpProof, seen as tcp_seen};
+pub use self::direct_tcp::{
+    NotThePeer, ProofStep, TcpProof, WEB_PORT, is_of_web, seen as tcp_seen,
+};
 pub use self::engine::Engine;
 pub use self::io::{Family, Input, LossReason, Output, Path, PunchEvent, SocketId, TcpPorts};
 pub use self::obstacle::Obstacle;

@@ -89,7 +89,7 @@ impl Bench {
                 Output::Nominated(_) => self.nominated += 1,
                 Output::Event(event) => self.events.push(event),
                 Output::PathLost { .. } => {}
-                Output::TcpGather | Output::TcpDial { .. } | Output::TcpRest => {
+                Output::TcpGather { .. } | Output::TcpDial { .. } | Output::TcpRest => {
                     unreachable!("TCP is not switched on")
                 }
             }

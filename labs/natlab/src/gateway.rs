@@ -79,7 +79,7 @@ impl Gateway {
              upnp_table_name={TABLE}\nupnp_nat_table_name={TABLE}\nupnp_forward_chain=forward\n\
              upnp_nat_chain=prerouting\nupnp_nat_postrouting_chain=postrouting\n\
              uuid=5f2a6ea4-8a4f-4c0e-9d53-0123456789ab\n\
-             allow 1024-65535 0.0.0.0/0 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n"
+             allow 443 0.0.0.0/0 0-65535\nallow 1024-65535 0.0.0.0/0 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n"
         );
         let directory = std::env::temp_dir();
         let configuration = directory.join(format!("{}-miniupnpd.conf", nat.namespace()));

@@ -104,6 +104,21 @@ fn shares(out: &mut String, mix: &Mix) -> std::fmt::Result {
             "assumption".to_owned(),
         ),
         (
+            "of those, only what is the web's inside",
+            format!("{}; for the worse 75 %", p(mix.web_inspected)),
+            "assumption".to_owned(),
+        ),
+        (
+            "a host on which a user's program may listen at port 443, and nobody else does",
+            p(mix.own_web_port),
+            "Windows and macOS let any user, Linux root, which is what most containers run as; the figure is an assumption, and a low one".to_owned(),
+        ),
+        (
+            "a NAT that keeps its hosts' ports keeps 443, too",
+            format!("{} of home routers and office firewalls, no carrier's", p(mix.keeps_web_port)),
+            "Linux does, and RFC 4787 REQ-3a recommends it where the range is kept; the figure is an assumption".to_owned(),
+        ),
+        (
             "a SYN from where one was sent to does not get in (no simultaneous open)",
             format!("{} of the boxes; for the worse 22 %", p(mix.no_simultaneous_open)),
             "64 % of 286 NATs could be punched by TCP in 2005, 82 % of 380 by UDP (Ford, Srisuresh and Kegel): the worse. TCP did no worse than QUIC in 2025 (arXiv 2510.27500): the better. Between them is an assumption".to_owned(),
@@ -169,6 +184,11 @@ fn shares(out: &mut String, mix: &Mix) -> std::fmt::Result {
             "the home router maps ports, where no carrier's NAT is before it",
             p(mix.maps_ports),
             "most of 120,000 homes answered no UPnP at all [6]; the figure is an assumption".to_owned(),
+        ),
+        (
+            "of those, 443 as well",
+            p(mix.maps_web_port),
+            "what OpenWrt and miniupnpd come with refuses ports below 1024, and some routers serve a page of their own there; the figure is an assumption".to_owned(),
         ),
         (
             "a second NAT",

@@ -36,6 +36,10 @@ pub struct NatConfig {
 pub struct TcpRules {
     /// Whether only connections to the ports of the web leave, 80 and 443.
     pub web_only: bool,
+    /// Whether of those only what is the web's gets through: the box looks inside.
+    pub inspects: bool,
+    /// Whether a NAT that keeps its hosts' ports keeps that of the web, too.
+    pub keeps_web_port: bool,
     /// Whether a SYN that is not let in is answered by a reset rather than dropped.
     pub resets: bool,
     /// Whether a SYN gets in that comes from where a SYN was sent to (RFC 5382 REQ-2: simultaneous open).
@@ -47,6 +51,8 @@ impl Default for TcpRules {
     fn default() -> Self {
         Self {
             web_only: false,
+            inspects: false,
+            keeps_web_port: true,
             resets: false,
             simultaneous_open: true,
         }
@@ -107,6 +113,13 @@ impl From<NatKind> for NatConfig {
 /// How long an idle mapping of TCP lives: the shortest of 34 home gateways kept one for four minutes (Hätönen et al.,
 /// IMC 2010).
 const TCP_TIMEOUT: Duration = Duration::from_secs(240);
+
+impl TcpRules {
+    /// Whether a connection to this port, which is not one of the web, leaves.
+    pub(crate) fn lets_out(self, port: u16) -> bool {
+        !self.web_only || !self.inspects && [80, 443].contains(&port)
+    }
+}
 
 impl NatConfig {
     /// What the box is to TCP: guards, tables and policers are for UDP.

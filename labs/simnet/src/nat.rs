@@ -10,6 +10,7 @@ use std::{
 };
 
 use p2pdbg_nat::{Allocation, Filtering, Mapping, NatKind};
+use p2pdbg_punch::WEB_PORT;
 
 use crate::{
     config::{NatConfig, TcpRules, Unsolicited},
@@ -204,11 +205,17 @@ impl Nat {
         &mut self,
         now: Duration,
         inside: SocketAddr,
+        wanted: Option<u16>,
         random: &mut Random,
     ) -> Option<SocketAddr> {
         // It is none of the mappings that the endpoint's own packets make.
         let own = self.by_inside.remove(&(inside, Toward::Anything));
-        let external = self.create(now, inside, Toward::Anything, random)?;
+        let free = |at: &SocketAddr| !self.entries.get(at).is_some_and(|e| self.lives(e, now));
+        let wanted = wanted.map(|port| SocketAddr::new(self.external[0], port));
+        let external = match wanted.filter(free) {
+            Some(external) => self.insert(now, inside, Toward::Anything, external),
+            None => self.create(now, inside, Toward::Anything, random)?,
+        };
         self.by_inside.remove(&(inside, Toward::Anything));
         self.by_inside
             .extend(own.map(|own| ((inside, Toward::Anything), own)));
@@ -401,6 +408,17 @@ impl Nat {
             let ip = self.external[random.below(self.external.len() as u64) as usize];
             SocketAddr::new(ip, self.allocate(now, ip, source, random)?)
         };
+        Some(self.insert(now, source, toward, external))
+    }
+
+    /// Has an external address lead to an endpoint.
+    fn insert(
+        &mut self,
+        now: Duration,
+        source: SocketAddr,
+        toward: Toward,
+        external: SocketAddr,
+    ) -> SocketAddr {
         if let Some(old) = self.entries.remove(&external) {
             self.by_inside.remove(&(old.inside, old.toward));
         }
@@ -415,7 +433,7 @@ impl Nat {
         };
         self.by_inside.insert((source, toward), entry.external);
         self.entries.insert(external, entry);
-        Some(external)
+        external
     }
 
     fn allocate(
@@ -425,8 +443,9 @@ impl Nat {
         source: SocketAddr,
         random: &mut Random,
     ) -> Option<u16> {
+        let keeps_web = self.config.tcp.keeps_web_port;
         let free = |nat: &Self, port: u16| {
-            port >= FIRST_PORT
+            (port >= FIRST_PORT || port == WEB_PORT && keeps_web)
                 && !nat
                     .entries
                     .get(&SocketAddr::new(ip, port))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2pdbg_punch::{
-    Config, Engine, Family, Input, LocalAddress, Output, Path, PunchEvent, SocketId,
+    Config, Engine, Family, Input, LocalAddress, Output, Path, PunchEvent, SocketId, WEB_PORT,
 };
 
 use crate::{
@@ -35,6 +35,16 @@ pub struct Peer {
     tcp: DirectTcp,
     /// The box that maps ports for it, if one does.
     gateway: Option<NatId>,
+    web_port: WebPort,
+}
+
+/// What a peer may have of the port of the web.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WebPort {
+    /// Whether its gateway maps it, if it maps any.
+    pub(crate) mapped: bool,
+    /// Whether its host lets it listen there.
+    pub(crate) own: bool,
 }
 
 impl Peer {
@@ -62,6 +72,7 @@ impl Peer {
             inbox: Vec::new(),
             tcp,
             gateway: None,
+            web_port: WebPort::default(),
         };
         let addresses = world.addresses(host).to_vec();
         if udp && addresses.iter().any(IpAddr::is_ipv4) {
@@ -87,6 +98,11 @@ impl Peer {
     /// Has a box map this peer's TCP port as soon as it listens on one.
     pub fn map_tcp_at(&mut self, gateway: NatId) {
         self.gateway = Some(gateway);
+    }
+
+    /// Says what this peer may have of the port of the web.
+    pub(crate) fn set_web_port(&mut self, web_port: WebPort) {
+        self.web_port = web_port;
     }
 
     /// The endpoint of the session's IPv4 socket, as the host's own network sees it.
@@ -300,12 +316,13 @@ impl Peer {
                     self.sockets.remove(&socket);
                     self.tcp.close(world, socket);
                 }
-                Output::TcpGather => {
-                    self.tcp.gather(world);
-                    if let (Some(gateway), Some(inside)) =
-                        (self.gateway.take(), self.tcp.endpoint(world))
+                Output::TcpGather { web } => {
+                    let changed = self.tcp.gather(world, web.then_some(self.web_port.own));
+                    if let (true, Some(gateway), Some(inside)) =
+                        (changed, self.gateway, self.tcp.endpoint(world))
                     {
-                        let external = world.forward_tcp(gateway, inside);
+                        let wanted = (web && self.web_port.mapped).then_some(WEB_PORT);
+                        let external = world.forward_tcp(gateway, inside, wanted);
                         self.tcp.on_mapped(external);
                     }
                 }

@@ -55,6 +55,14 @@ pub struct Mix {
     pub udp_blocked: [f64; 4],
     /// Of the networks that let no UDP out: those that let out TCP to the ports of the web alone.
     pub web_only: [f64; 4],
+    /// Of those: networks whose box looks inside, and lets through what is the web's alone.
+    pub web_inspected: f64,
+    /// Hosts on which a user's program may listen on the port of the web, and nobody else does.
+    pub own_web_port: f64,
+    /// Home routers and office firewalls that keep that port where they keep others.
+    pub keeps_web_port: f64,
+    /// Of the routers that map ports: those that map it, too.
+    pub maps_web_port: f64,
     /// Boxes that answer a SYN which they do not let in by a reset.
     pub resets: f64,
     /// Boxes that let no SYN in, from wherever one was sent to: no simultaneous open.
@@ -98,6 +106,10 @@ impl Mix {
         places: [0.50, 0.15, 0.20, 0.15],
         udp_blocked: [0.01, 0.02, 0.13, 0.04],
         web_only: [0.10, 0.20, 0.50, 0.25],
+        web_inspected: 0.50,
+        own_web_port: 0.50,
+        keeps_web_port: 0.75,
+        maps_web_port: 0.25,
         resets: 0.10,
         no_simultaneous_open: 0.05,
         ipv6: [0.50, 0.55, 0.20, 0.25],
@@ -123,6 +135,10 @@ impl Mix {
         places: [0.35, 0.25, 0.30, 0.10],
         udp_blocked: [0.01, 0.02, 0.13, 0.04],
         web_only: [0.20, 0.40, 0.75, 0.50],
+        web_inspected: 0.75,
+        own_web_port: 0.25,
+        keeps_web_port: 0.50,
+        maps_web_port: 0.10,
         resets: 0.20,
         no_simultaneous_open: 0.22,
         ipv6: [0.35, 0.40, 0.10, 0.10],
@@ -147,6 +163,10 @@ impl Mix {
         places: [0.60, 0.10, 0.10, 0.20],
         udp_blocked: [0.01, 0.02, 0.13, 0.04],
         web_only: [0.05, 0.10, 0.25, 0.10],
+        web_inspected: 0.25,
+        own_web_port: 0.75,
+        keeps_web_port: 0.90,
+        maps_web_port: 0.50,
         resets: 0.05,
         no_simultaneous_open: 0.0,
         ipv6: [0.60, 0.65, 0.30, 0.40],
@@ -176,6 +196,11 @@ impl Mix {
         let mut random_tcp = Random::new(seed ^ 0x51c3_88f2_0b6d_e9a7);
         for end in &mut ends {
             self.rule_tcp(end, &mut random_tcp);
+        }
+        // And apart from that again.
+        let mut random_web = Random::new(seed ^ 0x2e84_d90c_b1f6_4d53);
+        for end in &mut ends {
+            self.rule_web(end, &mut random_web);
         }
         let rtt = random.log_normal(Duration::from_millis(60), 0.8);
         let rtt = rtt.clamp(Duration::from_millis(4), Duration::from_millis(800));
@@ -233,9 +258,26 @@ impl Mix {
                 web_only: one.kind.blocks_udp && random.chance(self.web_only[place]),
                 resets: random.chance(self.resets),
                 simultaneous_open: !random.chance(self.no_simultaneous_open),
+                ..TcpRules::default()
             };
             end.web_only |= one.tcp.web_only;
         }
+    }
+
+    /// What an end may have of the port of the web.
+    fn rule_web(&self, end: &mut End, random: &mut Random) {
+        let carriers = match end.place {
+            // Of two the outer one is taken for a carrier's: it shares its ports out among subscribers.
+            Place::Home => usize::from(end.site.boxes.len() > 1),
+            Place::Mobile => end.site.boxes.len(),
+            Place::Office | Place::Cloud => 0,
+        };
+        for (n, one) in end.site.boxes.iter_mut().enumerate() {
+            one.tcp.inspects = one.tcp.web_only && random.chance(self.web_inspected);
+            one.tcp.keeps_web_port = n >= carriers && random.chance(self.keeps_web_port);
+        }
+        end.site.own_web_port = random.chance(self.own_web_port);
+        end.site.maps_web_port = end.site.maps_ports && random.chance(self.maps_web_port);
     }
 
     fn home(&self, random: &mut Random) -> Site {

@@ -6,6 +6,7 @@ use p2pdbg_punch::Config;
 
 use crate::{
     config::NatConfig,
+    peer::WebPort,
     random::Random,
     server::StunServer,
     simulation::{Outcome, Simulation, Sites},
@@ -21,6 +22,10 @@ pub struct Site {
     pub ipv6: bool,
     /// Whether the innermost box maps a port for the peer when asked (PCP, NAT-PMP, UPnP).
     pub maps_ports: bool,
+    /// Whether it does so for the port of the web, too.
+    pub maps_web_port: bool,
+    /// Whether the peer's host lets it listen on the port of the web.
+    pub own_web_port: bool,
     /// Whether the peer's host lets it have no UDP socket at all.
     pub no_udp: bool,
 }
@@ -60,6 +65,24 @@ impl Site {
         Self {
             no_udp: true,
             ..self
+        }
+    }
+
+    /// The same site with a host that lets the peer listen on the port of the web.
+    #[must_use]
+    pub fn with_web_port(self) -> Self {
+        Self {
+            own_web_port: true,
+            ..self
+        }
+    }
+
+    /// The same site with an innermost box that maps any port when asked, that of the web too.
+    #[must_use]
+    pub fn with_mapped_web_port(self) -> Self {
+        Self {
+            maps_web_port: true,
+            ..self.with_mapped_port()
         }
     }
 
@@ -207,6 +230,10 @@ impl Scenario {
             boxes,
             hosts: [hosts[0], hosts[1]],
             maps_ports: [self.sites[0].maps_ports, self.sites[1].maps_ports],
+            web_ports: [0, 1].map(|n| WebPort {
+                mapped: self.sites[n].maps_web_port,
+                own: self.sites[n].own_web_port,
+            }),
             no_udp: [self.sites[0].no_udp, self.sites[1].no_udp],
         };
         Simulation::new(world, server, sites, self.rtt / 2, (self.tcp, self.adjust))

@@ -9,7 +9,7 @@ use std::{
 use p2pdbg_punch::{Config, Input, Output, Path, PunchKey, Role, SocketId, Technique};
 
 use crate::{
-    peer::Peer,
+    peer::{Peer, WebPort},
     server::StunServer,
     world::{HostId, Link, NatId, World},
 };
@@ -39,6 +39,7 @@ pub(crate) struct Sites {
     pub(crate) boxes: [Vec<NatId>; 2],
     pub(crate) hosts: [HostId; 2],
     pub(crate) maps_ports: [bool; 2],
+    pub(crate) web_ports: [WebPort; 2],
     pub(crate) no_udp: [bool; 2],
 }
 
@@ -62,6 +63,7 @@ pub struct Simulation {
     /// The hosts of the two peers.
     pub hosts: [HostId; 2],
     maps_ports: [bool; 2],
+    web_ports: [WebPort; 2],
     no_udp: [bool; 2],
     peers: [Option<Peer>; 2],
     roles: [Role; 2],
@@ -95,6 +97,7 @@ impl Simulation {
             boxes: sites.boxes,
             hosts: sites.hosts,
             maps_ports: sites.maps_ports,
+            web_ports: sites.web_ports,
             no_udp: sites.no_udp,
             peers: [None, None],
             roles: [Role::Controlling, Role::Controlled],
@@ -157,6 +160,7 @@ impl Simulation {
             self.epoch,
             !self.no_udp[n],
         );
+        peer.set_web_port(self.web_ports[n]);
         if !self.hidden {
             let seen = self.world.seen_as(self.hosts[1 - n]);
             peer.handle(&mut self.world, Input::PeerSeen(&seen));

@@ -112,13 +112,18 @@ impl World {
     /// Has a box map a port to an inside endpoint.
     pub fn forward(&mut self, id: NatId, inside: SocketAddr) -> Option<SocketAddr> {
         let nat = &mut self.boxes[id.0].nat;
-        nat.forward(self.now, inside, &mut self.random)
+        nat.forward(self.now, inside, None, &mut self.random)
     }
 
-    /// The same for a TCP port.
-    pub fn forward_tcp(&mut self, id: NatId, inside: SocketAddr) -> Option<SocketAddr> {
+    /// The same for a TCP port, with the external port that is wanted if it is free.
+    pub fn forward_tcp(
+        &mut self,
+        id: NatId,
+        inside: SocketAddr,
+        wanted: Option<u16>,
+    ) -> Option<SocketAddr> {
         let nat = &mut self.boxes[id.0].tcp;
-        nat.forward(self.now, inside, &mut self.tcp_random)
+        nat.forward(self.now, inside, wanted, &mut self.tcp_random)
     }
 
     /// The link between a box and the network outside of it, to change.

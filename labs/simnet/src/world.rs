@@ -417,8 +417,7 @@ impl World {
             }
             Transport::Tcp(_) => {
                 let nat = &mut gateway.tcp;
-                let allowed = !nat.tcp_rules().web_only || [80, 443].contains(&to.port());
-                allowed.then_some(())?;
+                nat.tcp_rules().lets_out(to.port()).then_some(())?;
                 nat.outbound(self.now, source, to, &mut self.tcp_random)?
             }
         };

@@ -17,22 +17,28 @@ fn with_rules(rules: TcpRules) -> NatConfig {
     without_udp(NatKind::PORT_RESTRICTED).with_tcp(rules)
 }
 
-const RESETS: TcpRules = TcpRules {
+/// Rules as most boxes have them.
+const USUAL: TcpRules = TcpRules {
     web_only: false,
-    resets: true,
+    inspects: false,
+    keeps_web_port: true,
+    resets: false,
     simultaneous_open: true,
 };
 
+const RESETS: TcpRules = TcpRules {
+    resets: true,
+    ..USUAL
+};
+
 const NO_SIMULTANEOUS_OPEN: TcpRules = TcpRules {
-    web_only: false,
-    resets: false,
     simultaneous_open: false,
+    ..USUAL
 };
 
 const WEB_ONLY: TcpRules = TcpRules {
     web_only: true,
-    resets: false,
-    simultaneous_open: true,
+    ..USUAL
 };
 
 fn meet(scenario: Scenario) -> Outcome {
@@ -130,8 +136,37 @@ fn host_that_has_no_udp_socket_offers_tcp() {
 }
 
 #[test]
-fn network_that_lets_out_the_web_alone_stays_on_the_relay() {
+fn network_that_lets_out_the_web_alone_reaches_an_end_that_listens_on_its_port() {
+    let public = Some(Technique::TcpPublicAddress);
+    expect(with_rules(WEB_ONLY), Site::public().with_web_port(), public);
+    let hard = NatConfig {
+        kind: NatKind {
+            blocks_udp: true,
+            ..NatKind::SYMMETRIC_RANDOM
+        },
+        ..with_rules(WEB_ONLY)
+    };
+    expect(hard, Site::public().with_web_port(), public);
+    let mapped = Site::from(NatKind::PORT_RESTRICTED).with_mapped_web_port();
+    expect(hard, mapped, Some(Technique::TcpPortMapping));
+    // Both NATs keep the ports of their hosts.
+    let restricted = Site::from(NatKind::PORT_RESTRICTED).with_web_port();
+    let punched = Some(Technique::TcpPunch);
+    expect(with_rules(WEB_ONLY), restricted.clone(), punched);
+    expect(hard, restricted, None);
+}
+
+#[test]
+fn network_that_lets_out_the_web_alone_reaches_no_other_port() {
     expect(with_rules(WEB_ONLY), Site::public(), None);
+    let mapped = Site::from(NatKind::PORT_RESTRICTED).with_mapped_port();
+    expect(with_rules(WEB_ONLY), mapped, None);
+    // One that looks inside finds that it is not the web.
+    let inspects = with_rules(TcpRules {
+        inspects: true,
+        ..WEB_ONLY
+    });
+    expect(inspects, Site::public().with_web_port(), None);
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl<'a> Driver<'a> {
                     let _ = self.other.send(Happened::OtherIsDone);
                 }
                 Output::PathLost { reason } => panic!("lost the path: {reason:?}"),
-                Output::TcpGather | Output::TcpDial { .. } | Output::TcpRest => {
+                Output::TcpGather { .. } | Output::TcpDial { .. } | Output::TcpRest => {
                     unreachable!("TCP is not allowed here")
                 }
                 Output::Event(_) => {}

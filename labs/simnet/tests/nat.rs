@@ -42,7 +42,7 @@ impl Bench {
 
     fn forward(&mut self, inside: &str) -> SocketAddr {
         self.nat
-            .forward(self.now, a(inside), &mut self.random)
+            .forward(self.now, a(inside), None, &mut self.random)
             .unwrap()
     }
 

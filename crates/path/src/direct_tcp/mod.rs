@@ -16,8 +16,9 @@ use std::{
 
 use p2pdbg_net::{mux::Datagram, tcp_detour::outbox, tcp_port::TcpPort};
 use p2pdbg_proto::address::canonical;
-use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts};
+use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts, WEB_PORT};
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
     time::timeout,
@@ -67,10 +68,9 @@ pub(super) struct Connected {
 pub(super) struct DirectTcp {
     role: Role,
     key: Option<PunchKey>,
-    ports: Vec<TcpPort>,
+    listening: Listening,
     /// Servers that may answer STUN over TCP.
     servers: Vec<SocketAddr>,
-    accepting: Vec<AbortOnDropHandle<()>>,
     asking: Option<AbortOnDropHandle<()>>,
     dialling: JoinSet<()>,
     connections: HashMap<SocketId, Connection>,
@@ -86,6 +86,15 @@ pub(super) struct DirectTcp {
     events: mpsc::Receiver<DirectTcpEvent>,
 }
 
+/// The ports, and who lets in whoever connects there.
+#[derive(Default)]
+struct Listening {
+    ports: Vec<TcpPort>,
+    accepting: Vec<AbortOnDropHandle<()>>,
+    /// Whether they are those of the web, where they could be had.
+    web: bool,
+}
+
 struct Connection {
     checks: mpsc::Sender<Vec<u8>>,
     _task: AbortOnDropHandle<()>,
@@ -97,9 +106,8 @@ impl DirectTcp {
         Self {
             role,
             key: None,
-            ports: Vec::new(),
+            listening: Listening::default(),
             servers: Vec::new(),
-            accepting: Vec::new(),
             asking: None,
             dialling: JoinSet::new(),
             connections: HashMap::new(),
@@ -145,31 +153,24 @@ impl DirectTcp {
         });
     }
 
-    /// Listens, and asks the servers how they see it.
-    pub(super) fn gather(&mut self) {
-        let Some(key) = &self.key else {
-            return;
+    /// Listens, and asks the servers how they see it. `web` says that the port of the web is to be listened on, where
+    /// this host may. Whether other ports were closed for it, so that nothing need be mapped to them.
+    pub(super) fn gather(&mut self, web: bool) -> bool {
+        let Some(key) = self.key.clone() else {
+            return false;
         };
         self.unneeded = None;
-        if self.ports.is_empty() {
-            let families: [IpAddr; 2] =
-                [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-            for family in families {
-                match TcpPort::listen(family) {
-                    Ok((port, listener)) => {
-                        let (expected, report) = (self.expected.subscribe(), self.report.clone());
-                        let accepting =
-                            tcp_ports::accept(listener, key.clone(), self.role, expected, report);
-                        self.accepting
-                            .push(AbortOnDropHandle::new(tokio::spawn(accepting)));
-                        self.ports.push(port);
-                    }
-                    Err(error) => tracing::debug!(%error, "no TCP port of one family"),
-                }
-            }
+        let others = web && !self.listening.web && !self.listening.ports.is_empty();
+        if others {
+            self.close_ports();
+        }
+        if self.listening.ports.is_empty() {
+            self.listening.web = web;
+            self.listen(&key);
         }
         let of = |v4| {
-            self.ports
+            self.listening
+                .ports
                 .iter()
                 .find(|p| p.is_ipv4() == v4)
                 .map(TcpPort::number)
@@ -180,12 +181,39 @@ impl DirectTcp {
         self.asking = None;
         self.asked = false;
         let asking = tcp_ports::ask(
-            self.ports.clone(),
+            self.listening.ports.clone(),
             self.servers.clone(),
             self.known.clone(),
             self.report.clone(),
         );
         self.asking = Some(AbortOnDropHandle::new(tokio::spawn(asking)));
+        others
+    }
+
+    fn listen(&mut self, key: &PunchKey) {
+        let families: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        for family in families {
+            let of_web = self.listening.web.then(|| of_web(family)).flatten();
+            let (port, listener) = match of_web.map_or_else(|| TcpPort::listen(family), Ok) {
+                Ok(listening) => listening,
+                Err(error) => {
+                    tracing::debug!(%error, "no TCP port of one family");
+                    continue;
+                }
+            };
+            let (expected, report) = (self.expected.subscribe(), self.report.clone());
+            let accepting = tcp_ports::accept(listener, key.clone(), self.role, expected, report);
+            self.listening
+                .accepting
+                .push(AbortOnDropHandle::new(tokio::spawn(accepting)));
+            self.listening.ports.push(port);
+        }
+    }
+
+    fn close_ports(&mut self) {
+        self.listening = Listening::default();
+        self.known = TcpPorts::default();
+        self.asked = false;
     }
 
     /// Dials these addresses at the same time, each from the listening port of its family, for `patience` at the
@@ -197,7 +225,11 @@ impl DirectTcp {
             return;
         };
         for to in to {
-            let port = self.ports.iter().find(|port| port.is_of_family_of(to.ip()));
+            let port = self
+                .listening
+                .ports
+                .iter()
+                .find(|port| port.is_of_family_of(to.ip()));
             let Some(port) = port.copied() else {
                 continue;
             };
@@ -223,7 +255,7 @@ impl DirectTcp {
     /// may be what one of them goes by.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let unneeded = self.unneeded?;
-        let idle = self.connections.is_empty() && !self.ports.is_empty();
+        let idle = self.connections.is_empty() && !self.listening.ports.is_empty();
         idle.then_some(unneeded + KEPT)
     }
 
@@ -231,10 +263,7 @@ impl DirectTcp {
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let due = self.poll_timeout().is_some_and(|at| at <= now);
         if due {
-            self.accepting.clear();
-            self.ports.clear();
-            self.known = TcpPorts::default();
-            self.asked = false;
+            self.close_ports();
         }
         due
     }
@@ -323,6 +352,15 @@ impl DirectTcp {
             self.unneeded = self.unneeded.map(|_| now);
         }
     }
+}
+
+/// The port of the web, if this host may have it.
+fn of_web(family: IpAddr) -> Option<(TcpPort, TcpListener)> {
+    let listening = TcpPort::listen_at(family, WEB_PORT);
+    let told = |error: &io::Error| tracing::debug!(%error, "the port of the web is not to be had");
+    let listening = listening.inspect_err(told).ok()?;
+    tracing::info!("listening at port {WEB_PORT}: the peer's network lets out the web alone");
+    Some(listening)
 }
 
 async fn dial(

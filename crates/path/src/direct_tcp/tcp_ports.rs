@@ -10,7 +10,7 @@ use p2pdbg_net::{
     stun_over_tcp::{self, Asked},
     tcp_port::{TcpPort, set_up},
 };
-use p2pdbg_punch::{PunchKey, Role, TcpPorts, tcp_seen};
+use p2pdbg_punch::{PunchKey, Role, TcpPorts, is_of_web, tcp_seen};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -186,7 +186,8 @@ pub(super) async fn ask(
         }
     }
     drop(asking);
-    known.server_rtt = answers.iter().map(|answer| answer.rtt).min();
+    let others = answers.iter().filter(|a| !is_of_web(a.server.port()));
+    known.server_rtt = others.map(|answer| answer.rtt).min();
     known.seen = tcp_seen(answers.iter().map(|answer| answer.mapped));
     if events.send(DirectTcpEvent::Ports(known)).await.is_err() {
         return;

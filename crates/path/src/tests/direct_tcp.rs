@@ -32,7 +32,7 @@ impl End {
     /// It listens, and a server that is not there has been asked.
     async fn new(role: Role, key: u8) -> Self {
         let mut tcp = DirectTcp::new(role);
-        tcp.gather();
+        tcp.gather(false);
         assert_eq!(
             tcp.v4_port(),
             None,
@@ -42,7 +42,7 @@ impl End {
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
         tcp.on_servers([nobody; 3].into_iter());
         tcp.expect([IpAddr::from(Ipv4Addr::LOCALHOST)].into_iter());
-        tcp.gather();
+        tcp.gather(false);
         let port = tcp.v4_port().unwrap();
         let (others, heard) = mpsc::channel(8);
         let mut end = Self {
@@ -144,7 +144,7 @@ async fn port_that_a_gateway_maps_is_told_once_the_servers_were_asked() {
     let mut end = End::new(Role::Controlled, 7).await;
     let external = Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 4_711)));
     assert_eq!(end.tcp.on_mapped(external).unwrap().mapped, external);
-    end.tcp.gather();
+    end.tcp.gather(false);
     assert!(end.tcp.on_mapped(None).is_none());
 }
 
@@ -164,7 +164,7 @@ async fn ports_close_once_nothing_is_looked_for_and_no_connection_stands() {
     let closes = listener.tcp.poll_timeout().unwrap();
     assert!(closes > start && !listener.tcp.handle_timeout(start));
     // Whatever is looked for in between keeps them.
-    listener.tcp.gather();
+    listener.tcp.gather(false);
     assert!(!listener.tcp.handle_timeout(closes));
     listener.tcp.rest(start);
     assert!(listener.tcp.handle_timeout(closes));
@@ -176,7 +176,7 @@ async fn ports_close_once_nothing_is_looked_for_and_no_connection_stands() {
     while TcpStream::connect(at).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    listener.tcp.gather();
+    listener.tcp.gather(false);
     assert!(listener.tcp.v4_port().is_some());
 }
 

@@ -108,6 +108,22 @@ pub(crate) fn targets(
     all
 }
 
+/// Where a peer is that no server of another port than the web's has seen, if its NAT keeps the ports of its hosts: at
+/// the addresses where the rendezvous saw it.
+pub(crate) fn kept_ports<'a>(
+    candidates: &[Candidate],
+    seen: impl IntoIterator<Item = &'a IpAddr>,
+) -> Vec<SocketAddr> {
+    let mut of_v4 = candidates.iter().filter(|c| c.address.is_ipv4());
+    let Some(own) = of_v4.find(|c| c.kind == Kind::Host) else {
+        return Vec::new();
+    };
+    let seen = seen.into_iter().filter(|ip| ip.is_ipv4());
+    let at = |ip: &IpAddr| SocketAddr::new(*ip, own.address.port());
+    let known = |at: &SocketAddr| candidates.iter().any(|c| c.address == *at);
+    seen.map(at).filter(|at| !known(at)).take(1).collect()
+}
+
 /// Where this end may be dialled.
 pub(crate) fn candidates(ports: &TcpPorts, local: &[candidate::LocalAddress]) -> Vec<Candidate> {
     // What is seen and mapped must not be pushed out by a crowd of interfaces.

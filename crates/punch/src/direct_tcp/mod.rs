@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::candidates::seen;
 pub(crate) use self::candidates::{
-    MOST_CANDIDATES, accepted, by_tcp, candidates, is_hard, targets,
+    MOST_CANDIDATES, accepted, by_tcp, candidates, is_hard, kept_ports, targets,
 };
 pub use self::proof::{NotThePeer, ProofStep, TcpProof};
 use crate::{
@@ -36,6 +36,15 @@ use crate::{
     candidate::Candidate,
     pace::{self, Pace},
 };
+
+/// Where a peer can connect to whose network lets out nothing but the web.
+pub const WEB_PORT: u16 = 443;
+
+/// Whether networks that let out nothing but the web let out connections to this port.
+#[must_use]
+pub fn is_of_web(port: u16) -> bool {
+    [80, WEB_PORT].contains(&port)
+}
 
 /// Connections to the peer that are held at a time.
 const MOST_STREAMS: usize = 4;
@@ -84,8 +93,17 @@ pub(crate) struct TcpOffer {
     pub(crate) round: u32,
     /// Where the sender may be dialled.
     pub(crate) candidates: Vec<Candidate>,
-    /// The round trip between the sender and its server, in milliseconds; 0 if unknown.
+    /// The round trip between the sender and its server, in milliseconds; 0 if none has answered but at ports of the
+    /// web.
     pub(crate) server_rtt_ms: u16,
+}
+
+impl TcpOffer {
+    /// Whether no server has answered the sender by TCP, but at ports of the web: nothing else seems to get out of its
+    /// network.
+    fn is_of_web_alone(&self) -> bool {
+        self.server_rtt_ms == 0
+    }
 }
 
 /// A connection to the peer.
@@ -140,6 +158,8 @@ pub(crate) struct TcpPunch {
     asked_for: Option<u32>,
     /// How often the peer may ask for one.
     allowed: Pace,
+    /// Whether our port is to be one of the web, since the peer can call no other.
+    web: bool,
     /// What is known of our ports in this series.
     ports: Option<TcpPorts>,
     pause: Duration,
@@ -165,6 +185,7 @@ impl TcpPunch {
             round: 0,
             asked_for: None,
             allowed: pace::series(now),
+            web: false,
             ports: None,
             pause: FIRST_PAUSE,
             not_before: None,
@@ -187,20 +208,20 @@ impl TcpPunch {
             return self.end(State::Off).then_some(Step::Rest);
         }
         match self.state {
-            State::Off => self.begin_if_due(now),
+            State::Off => self.begin_if_due(now, peer),
             State::Resting { until } if now < until => match self.asked_for {
-                Some(_) => self.begin_if_due(now),
+                Some(_) => self.begin_if_due(now, peer),
                 None => None,
             },
             State::Resting { .. } => {
                 self.state = State::Off;
-                self.begin_if_due(now)
+                self.begin_if_due(now, peer)
             }
             State::Gathering { until } | State::Offered { until } if now >= until => {
                 Some(self.give_up(now))
             }
             State::Gathering { .. } => None,
-            State::Offered { .. } if self.asked_for.is_some() => self.begin_if_due(now),
+            State::Offered { .. } if self.asked_for.is_some() => self.begin_if_due(now, peer),
             State::Offered { .. } => {
                 let step = peer.and_then(|peer| self.go_on(now, peer));
                 self.dialled_until.take_if(|until| *until <= now);
@@ -251,7 +272,7 @@ impl TcpPunch {
         self.not_before.max(self.dialled_until).max(allowed)
     }
 
-    fn begin_if_due(&mut self, now: Instant) -> Option<Step> {
+    fn begin_if_due(&mut self, now: Instant, peer: Option<&TcpOffer>) -> Option<Step> {
         if self.earliest().is_some_and(|at| now < at) {
             return None;
         }
@@ -263,11 +284,17 @@ impl TcpPunch {
             }
             (false, None) => return None,
         }
-        (self.round, self.ports) = (0, None);
+        self.round = 0;
+        self.web |= peer.is_some_and(TcpOffer::is_of_web_alone);
         self.not_before = Some(now + LEAST_GAP);
+        Some(self.gather(now))
+    }
+
+    fn gather(&mut self, now: Instant) -> Step {
+        self.ports = None;
         let until = now + ANSWER;
         self.state = State::Gathering { until };
-        Some(Step::Gather)
+        Step::Gather
     }
 
     /// The driver has found out about our ports, or something of it has changed. Whether the peer is to be told.
@@ -294,6 +321,11 @@ impl TcpPunch {
     fn go_on(&mut self, now: Instant, peer: &TcpOffer) -> Option<Step> {
         if peer.series != self.series {
             return None;
+        }
+        if self.controlling && !self.web && peer.is_of_web_alone() {
+            // It could not call any other port.
+            self.web = true;
+            return Some(self.gather(now));
         }
         if self.controlling {
             return Some(self.begin_round(now, peer));
@@ -363,6 +395,7 @@ impl TcpPunch {
         self.pause = FIRST_PAUSE;
         self.worked_at = None;
         self.instead_until = None;
+        self.web = false;
         self.restart();
     }
 
@@ -426,6 +459,17 @@ impl TcpPunch {
             candidates: candidates(ports),
             server_rtt_ms: rtt.try_into().unwrap_or(u16::MAX),
         })
+    }
+
+    /// Whether our port is to be one of the web.
+    pub(crate) fn is_for_web(&self) -> bool {
+        self.web
+    }
+
+    /// Whether it is.
+    pub(crate) fn has_web_port(&self) -> bool {
+        let ports = self.ports.as_ref();
+        self.web && ports.is_some_and(|ports| ports.v4 == Some(WEB_PORT))
     }
 
     /// Whether our NAT shows each server another port.

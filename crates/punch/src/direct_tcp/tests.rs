@@ -212,6 +212,32 @@ fn peer_that_counts_wildly_has_no_more_dialled_than_rounds_in_a_series() {
 }
 
 #[test]
+fn end_whose_peer_was_answered_by_no_server_gathers_once_more_for_the_port_of_the_web() {
+    let now = Instant::now();
+    let mut tcp = TcpPunch::new(true, now);
+    assert_eq!(tcp.poll(now, true, None), Some(Step::Gather));
+    assert!(!tcp.is_for_web());
+    tcp.on_ports(now, ports());
+    let offer = TcpOffer {
+        series: 1,
+        round: 0,
+        candidates: Vec::new(),
+        server_rtt_ms: 0,
+    };
+    assert_eq!(tcp.poll(now, true, Some(&offer)), Some(Step::Gather));
+    assert!(tcp.is_for_web() && !tcp.has_web_port());
+    let of_web = TcpPorts {
+        v4: Some(WEB_PORT),
+        ..ports()
+    };
+    assert!(tcp.on_ports(now, of_web), "the peer is told of it");
+    assert!(tcp.has_web_port());
+    assert_eq!(tcp.poll(now, true, Some(&offer)), Some(Step::Tell));
+    tcp.on_network_changed();
+    assert!(!tcp.is_for_web());
+}
+
+#[test]
 fn end_whose_driver_or_peer_says_nothing_rests() {
     let now = Instant::now();
     let mut tcp = TcpPunch::new(true, now);

@@ -80,7 +80,8 @@ impl Engine {
             match self.tcp.poll(self.now, wanted, offer) {
                 Some(Step::Gather) => {
                     self.out.event(PunchEvent::TcpSeries);
-                    self.out.push(Output::TcpGather);
+                    let web = self.tcp.is_for_web();
+                    self.out.push(Output::TcpGather { web });
                 }
                 Some(Step::Tell) => self.host.signal_due = true,
                 Some(Step::Dial { round, patience }) => {
@@ -117,12 +118,14 @@ impl Engine {
     /// Where the peer is dialled in this round.
     fn tcp_targets(&self, round: u32) -> Vec<SocketAddr> {
         let seen = |ip| self.peer.seen.contains(&ip);
-        direct_tcp::targets(
-            &self.peers_tcp_candidates(),
-            round,
-            self.tcp.is_hard(),
-            seen,
-        )
+        let candidates = self.peers_tcp_candidates();
+        let mut to = direct_tcp::targets(&candidates, round, self.tcp.is_hard(), seen);
+        if self.tcp.has_web_port() {
+            // The peer can call this port alone, and no server has told it how its NAT maps its own.
+            to.extend(direct_tcp::kept_ports(&candidates, &self.peer.seen));
+            to.truncate(MOST_CANDIDATES);
+        }
+        to
     }
 
     fn peers_tcp_candidates(&self) -> Vec<Candidate> {

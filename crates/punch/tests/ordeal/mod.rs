@@ -578,7 +578,7 @@ impl End {
                 Output::Event(PunchEvent::SearchBegan { .. }) => {
                     assert!(self.allowed, "a search that was not allowed");
                 }
-                Output::TcpGather => {
+                Output::TcpGather { .. } => {
                     let ports = TcpPorts {
                         v4: Some(42_000),
                         ..TcpPorts::default()

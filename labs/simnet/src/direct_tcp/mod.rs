@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts, TcpProof, tcp_seen};
+use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts, TcpProof, WEB_PORT, tcp_seen};
 use p2pdbg_stun::{Class, Encoder, Message, TransactionId};
 
 use self::connection::{Arrived, Connection};
@@ -71,6 +71,8 @@ pub(crate) struct DirectTcp {
     servers: Vec<SocketAddr>,
     /// What is listened on, once it is.
     port: Option<u16>,
+    /// Whether that is the port of the web, if it may be.
+    web: bool,
     mapped: Option<SocketAddr>,
     connections: BTreeMap<SocketAddr, (Connection, Use)>,
     /// Until when servers are waited for.
@@ -95,6 +97,7 @@ impl DirectTcp {
             role,
             servers: servers.collect(),
             port: None,
+            web: false,
             mapped: None,
             connections: BTreeMap::new(),
             asking_until: None,
@@ -112,12 +115,23 @@ impl DirectTcp {
         self.mapped = external;
     }
 
-    /// Listens, and asks the servers.
-    pub(crate) fn gather(&mut self, world: &mut World) {
-        if self.port.is_none() {
-            self.port = Some(32_768 + world.tcp_random().below(28_000) as u16);
-        }
+    /// Listens, and asks the servers. `web` says that the port of the web is wanted, and whether it may be listened on.
+    /// Whether it is another port than before.
+    pub(crate) fn gather(&mut self, world: &mut World, web: Option<bool>) -> bool {
         self.rest(world);
+        let another = self.port.is_none() || web.is_some() && !self.web;
+        if another {
+            let before: Vec<SocketAddr> = self.connections.keys().copied().collect();
+            before
+                .into_iter()
+                .for_each(|remote| self.end(world, remote));
+            self.web = web.is_some();
+            self.port = Some(match web {
+                Some(true) => WEB_PORT,
+                _ => 32_768 + world.tcp_random().below(28_000) as u16,
+            });
+            self.mapped = None;
+        }
         self.asking_until = Some(world.now() + ANSWER);
         for server in self.servers.clone() {
             if self.local(world, server).is_none() {
@@ -133,6 +147,7 @@ impl DirectTcp {
                 self.begin(world, server, connection, Use::Question(None));
             }
         }
+        another
     }
 
     /// Dials the peer.
