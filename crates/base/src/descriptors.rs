@@ -20,6 +20,17 @@ pub struct Descriptors {
     before: Option<Rlimit>,
 }
 
+/// Whether an error says that there is no descriptor left, for this process or for the whole system: nothing is known
+/// then of what it was to be for.
+pub fn are_used_up(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let errors = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|e| e.raw_os_error());
+    // WSAEMFILE.
+    #[cfg(not(unix))]
+    let errors = [10_024];
+    error.raw_os_error().is_some_and(|of| errors.contains(&of))
+}
+
 impl Descriptors {
     /// Takes all that this process may have. Where the system refuses, it does with what it has.
     #[cfg(unix)]
@@ -65,12 +76,9 @@ impl Descriptors {
         }
         let started = spawn();
         let _ = setrlimit(Resource::Nofile, own);
-        let is_full = |error: &io::Error| {
-            error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
-        };
         match started {
             // More is open here than the program may have, and starting it took another one, a pipe to it say.
-            Err(error) if is_full(&error) => {
+            Err(error) if are_used_up(&error) => {
                 let child = spawn()?;
                 set(pid(&child), at(before, own));
                 Ok(child)
