@@ -8,6 +8,10 @@ use std::{
 
 use p2pdbg_stun::{self as wire, Attribute as WireAttribute, Encoder, Fingerprint, TransactionId};
 use stun_client::{Attribute, Class, Client};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{Rig, Wire, soon};
 
@@ -62,5 +66,30 @@ async fn an_independent_client_that_pads_gets_a_fingerprint_in_no_more_bytes() {
         let message = wire::Message::decode(&answer).unwrap();
         assert_eq!(message.mapped_address(), Some(wire.local()));
         assert_eq!(message.fingerprint(), Fingerprint::Valid);
+    }
+}
+
+#[tokio::test]
+async fn both_ports_tell_over_tcp_how_a_connection_is_seen() {
+    // The second number may be another program's over TCP.
+    let (rig, second) = loop {
+        let rig = Rig::start().await;
+        if let Ok(second) = TcpStream::connect(rig.alternative()).await {
+            break (rig, second);
+        }
+    };
+    let first = TcpStream::connect(rig.main()).await.unwrap();
+    for mut stream in [first, second] {
+        let mut buffer = [0; 64];
+        let request = Encoder::new(&mut buffer, wire::Class::Request, TransactionId([6; 12]));
+        let request = request.and_then(Encoder::finish_with_fingerprint).unwrap();
+        soon(stream.write_all(request)).await.unwrap();
+        let mut answer = vec![0; wire::HEADER_LEN];
+        soon(stream.read_exact(&mut answer)).await.unwrap();
+        answer.resize(wire::message_length(&answer).unwrap(), 0);
+        let rest = stream.read_exact(&mut answer[wire::HEADER_LEN..]);
+        soon(rest).await.unwrap();
+        let message = wire::Message::decode(&answer).unwrap();
+        assert_eq!(message.mapped_address(), stream.local_addr().ok());
     }
 }
