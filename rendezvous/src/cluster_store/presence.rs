@@ -45,6 +45,17 @@ pub(super) struct Presence {
     live: HashMap<NodeNumber, Epoch>,
 }
 
+impl NodesSeen {
+    /// Before anything was asked.
+    pub(super) fn nothing() -> Self {
+        Self {
+            store: StoreState::Unknown,
+            living: Vec::new(),
+            draining: Vec::new(),
+        }
+    }
+}
+
 impl Presence {
     pub(super) fn new() -> Self {
         Self {

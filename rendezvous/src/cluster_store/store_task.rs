@@ -101,11 +101,7 @@ impl<D: Directory> StoreTask<D> {
             owed: HashSet::new(),
             missed: Misses::default(),
             told: None,
-            state: watch::Sender::new(NodesSeen {
-                store: StoreState::Unknown,
-                living: Vec::new(),
-                draining: Vec::new(),
-            }),
+            state: watch::Sender::new(NodesSeen::nothing()),
             keys: None,
             leases: None,
             drains: Drains::default(),

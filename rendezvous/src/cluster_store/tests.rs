@@ -122,7 +122,7 @@ impl NodeProcess {
     }
 
     fn state(&self) -> StoreState {
-        self.task.state().borrow().0.clone()
+        self.task.state().borrow().store.clone()
     }
 }
 
