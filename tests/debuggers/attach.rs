@@ -121,6 +121,70 @@ fn gdbserver_attaches_to_a_program_whenever_its_gdb_comes_and_lets_it_go() {
     process.find("more", |now| (now.len() > lines).then_some(()));
 }
 
+/// gdbserver takes no note of it while the program runs, and the next breakpoint that is reached would end that.
+#[test]
+fn program_goes_on_untraced_when_its_gdb_is_killed_while_it_runs() {
+    let Some(python) = python() else { return };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let process = program(
+        &setting,
+        python.to_str().unwrap(),
+        "programs/endless.py",
+        "for-a-gdb-that-is-killed",
+    );
+    let pid = process.id().to_string();
+    let port = port(&attached(&pair, &[&pid, "--with", "gdbserver"]));
+    let target = format!("target remote localhost:{port}");
+    let is_traced = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        !status.contains("TracerPid:\t0\n")
+    };
+    for _ in 0..2 {
+        let mut command = setting.ide.command("gdb");
+        command
+            .args(["--nx", "-ex", "set sysroot /", "-ex", &target])
+            .args(["-ex", "break abort", "-ex", "continue"]);
+        let mut gdb = Process::start("gdb", command, &setting.transcript);
+        gdb.line("Continuing.");
+        let lines = process.stdout().len();
+        process.find("more", |now| (now.len() > lines).then_some(()));
+        assert!(is_traced());
+        gdb.kill();
+        eventually("end of gdbserver", || (!is_traced()).then_some(()));
+        let lines = process.stdout().len();
+        process.find("more", |now| (now.len() > lines).then_some(()));
+    }
+}
+
+/// As of a program that is run under strace meanwhile: beside the IDE nothing is seen but a connection that closes.
+#[test]
+fn gdbserver_that_cannot_attach_any_more_is_told_at_the_debuggee() {
+    let Some(python) = python() else { return };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let process = program(
+        &setting,
+        python.to_str().unwrap(),
+        "programs/endless.py",
+        "for-two-gdbs",
+    );
+    let pid = process.id().to_string();
+    let port = port(&attached(&pair, &[&pid, "--with", "gdbserver"]));
+    let mut command = setting.debuggee.command("gdb");
+    command.args(["--nx", "-p", &pid, "-ex", "continue"]);
+    let gdb = Process::start("gdb", command, &setting.transcript);
+    gdb.line("Continuing.");
+    let connection = setting.ide.connect(port.parse().unwrap());
+    (&connection).write_all(b"+$qSupported#37").unwrap();
+    eventually("word of gdbserver", || {
+        let said = pair.connector.stderr();
+        said.iter()
+            .any(|line| line.contains("gdbserver could not attach") && line.contains("ERROR"))
+            .then_some(())
+    });
+}
+
 #[test]
 fn nodes_inspector_is_started_in_a_program_that_runs() {
     let Some(python) = python() else { return };

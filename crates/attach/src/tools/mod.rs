@@ -1,5 +1,6 @@
 //! Having a debugger attach to a process: each tool is run as its manual says, by its arguments and never by a shell.
 
+mod gdbserver;
 mod python;
 mod run;
 mod trust;
@@ -7,7 +8,6 @@ mod trust;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use p2pdbg_net::listening;
 use p2pdbg_proto::attach::{Refusal, Tool};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     process::Child,
     time::{Instant, sleep},
 };
@@ -59,9 +59,11 @@ impl Running {
             Self::Delve(mut delve) => Some(Box::pin(async move {
                 let _ = delve.0.wait().await;
             })),
-            Self::Gdbserver(listener, descriptors) => {
-                Some(Box::pin(serve_gdbs(listener, process, descriptors)))
-            }
+            Self::Gdbserver(listener, descriptors) => Some(Box::pin(gdbserver::serve_gdbs(
+                listener,
+                process,
+                descriptors,
+            ))),
         }
     }
 }
@@ -280,45 +282,6 @@ async fn gdbserver(
         .map_err(|error| failed(&error))?
         .port();
     Ok((port, Running::Gdbserver(listener, descriptors)))
-}
-
-/// Starts a gdbserver for each gdb that comes, on its standard input and output: at a port of its own it would listen
-/// on all addresses, whatever it is told (seen with gdbserver 13.1), and stop the program before anybody is there. It
-/// lets the program go when its gdb has gone.
-async fn serve_gdbs(listener: TcpListener, process: Process, descriptors: Descriptors) {
-    loop {
-        match listener.accept().await {
-            Ok((gdb, _)) => {
-                if !process.is_still_there() {
-                    return;
-                }
-                if let Err(error) = serve_gdb(gdb, process.pid(), descriptors).await {
-                    tracing::warn!(%error, "cannot start a gdbserver");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a gdb");
-                sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-}
-
-async fn serve_gdb(gdb: TcpStream, pid: u32, descriptors: Descriptors) -> io::Result<()> {
-    let gdb = gdb.into_std()?;
-    // gdbserver reads as from a terminal: blocking.
-    gdb.set_nonblocking(false)?;
-    let input = std::os::fd::OwnedFd::from(gdb.try_clone()?);
-    let mut command = command(Path::new("gdbserver"));
-    // It ends by itself when its gdb has gone, and takes its breakpoints out before: so it is not killed.
-    command.kill_on_drop(false);
-    command.args(["--once", "--attach", "-", &pid.to_string()]);
-    command.stdin(input).stdout(std::os::fd::OwnedFd::from(gdb));
-    let mut child = start(command, descriptors)?;
-    let said = last_words(child.stderr.take()).await;
-    let status = child.wait().await?;
-    tracing::info!(%status, said, "a gdbserver has ended");
-    Ok(())
 }
 
 /// For a debugger that listens in the program itself: nothing is begun there whose port cannot be reached from here.
