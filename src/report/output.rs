@@ -74,11 +74,18 @@ impl OutputLines {
 pub(super) struct Output {
     /// The sessions that there are.
     sessions: BTreeSet<Of>,
+    /// Whether it is a terminal, which is not seen any more of one that has gone.
+    is_terminal: bool,
     fault: Option<Failure>,
     lost: watch::Sender<Option<Failure>>,
 }
 
 impl Output {
+    /// Says whether it is a terminal: what is written there is for whoever looks.
+    pub(super) fn set_terminal(&mut self, is_terminal: bool) {
+        self.is_terminal = is_terminal;
+    }
+
     pub(super) fn lost(&self) -> OutputLost {
         OutputLost(self.lost.subscribe())
     }
@@ -102,7 +109,7 @@ impl Output {
     pub(super) fn on_fault(&mut self, error: &io::Error) -> Option<String> {
         let message = format!("cannot write to standard output: {error}");
         let has_gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
-        if has_gone.contains(&error.kind()) {
+        if has_gone.contains(&error.kind()) || (self.is_terminal && is_hung_up(error)) {
             return Some(format!("{message}: nothing more is written there"));
         }
         self.fault = Some(Failure::new(ErrorCode::Output, message.clone()));
@@ -117,4 +124,16 @@ impl Output {
             self.lost.send_replace(self.fault.clone());
         }
     }
+}
+
+/// Whether this is what a terminal says whose window, or ssh, has gone.
+#[cfg(unix)]
+fn is_hung_up(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// None says so there.
+#[cfg(not(unix))]
+fn is_hung_up(_: &io::Error) -> bool {
+    false
 }

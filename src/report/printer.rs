@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -66,7 +66,10 @@ impl Printer {
                 Backend::Human(Box::new(human))
             }
         };
-        Self::spawn(format, backend)
+        let (reporter, printer) = Self::spawn(format, backend);
+        let is_terminal = io::stdout().is_terminal();
+        printer.shared.lock().output.set_terminal(is_terminal);
+        (reporter, printer)
     }
 
     fn spawn(format: Format, backend: Backend) -> (Reporter, Self) {

@@ -2,11 +2,11 @@
 
 use std::{fs::File, io::Write, process::Command};
 
-use p2pdbg_events::{PathKind, StreamState, WaitingFor};
+use p2pdbg_events::{Event, PathKind, StreamState, WaitingFor};
 use rustix::process::Signal;
 
 use crate::harness::{
-    PATIENCE, Pair, PeerCommand, Place, Setting, Transcript,
+    PATIENCE, Pair, PeerCommand, Place, Process, Setting, Transcript, json,
     traffic::{accept, receive_reset, say},
 };
 
@@ -47,7 +47,7 @@ fn a_listener_interrupted_before_anybody_came_takes_its_code_along() {
     listener.stop();
     let mut late = setting.connector_with(&code).start();
     let failure = late.event("error", |event| match event {
-        p2pdbg_events::Event::Error(failure) => Some(failure.clone()),
+        Event::Error(failure) => Some(failure.clone()),
         _ => None,
     });
     assert_eq!(failure.exit_status(), 3, "{failure:?}");
@@ -151,6 +151,40 @@ fn a_listener_whose_code_cannot_be_written_ends() {
             .iter()
             .any(|line| line.starts_with(fault))
     );
+}
+
+/// As of a `listen` that was disowned by its shell, whose window or ssh has gone.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_whose_terminal_has_gone_goes_on_as_one_whose_reader_has() {
+    const TERMINAL: &str = "import os, pty; ours, theirs = pty.openpty(); \
+                            print('at', os.ttyname(theirs), flush=True); \
+                            [os.write(1, os.read(ours, 4096)) for _ in iter(int, 1)]";
+    let setting = Setting::loopback();
+    let forward = format!("{}:localhost:{}", setting.port(), setting.port());
+    let mut command = Command::new("python3");
+    command.args(["-c", TERMINAL]);
+    let terminal = Process::start("terminal", command, &setting.transcript);
+    let at = terminal.line("at /dev/");
+    let listener = setting.listener().args(["-L", &forward]);
+    let listener = listener
+        .writing(at.trim_start_matches("at ").as_ref())
+        .start();
+    let code = terminal.find("code", |lines| {
+        lines.iter().find_map(|line| match json(line)? {
+            Event::Ready { code, .. } => code,
+            _ => None,
+        })
+    });
+    drop(terminal);
+    let mut connector = setting.connector_with(&code).start();
+    let (name, _) = connector.paired();
+    connector.stop();
+    let again = setting.connector().home(connector.home());
+    let again = again.args(["--peer", &name]).start();
+    again.path(PathKind::Direct);
+    let said = listener.stderr().concat();
+    assert!(said.contains("nothing more is written there"), "{said}");
 }
 
 #[test]
