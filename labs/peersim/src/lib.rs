@@ -18,6 +18,7 @@ mod meeting;
 mod network;
 mod oracle;
 mod script;
+mod script_bytes;
 mod search;
 mod stream;
 mod which_end;

@@ -18,6 +18,55 @@ fn must(seed: u64) -> Summary {
         .unwrap_or_else(|violation| panic!("seed {seed}: {violation}\n{:#?}", Script::draw(seed)))
 }
 
+/// What `scripts/fuzz` begins with, without the nightly compiler that it needs.
+#[test]
+fn scripts_that_the_fuzzer_begins_with_lose_no_byte_and_tell_no_lie() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/peersim");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap().path();
+        let script = Script::from_bytes(&std::fs::read(&file).unwrap());
+        if let Err(violation) = run(&script, Mutant::None) {
+            panic!("{}: {violation}\n{script:#?}", file.display());
+        }
+        count += 1;
+    }
+    assert!(count >= 50, "{count}");
+}
+
+#[test]
+fn script_in_bytes_has_its_parts_in_their_places_and_zeros_for_what_is_missing() {
+    assert_eq!(Script::from_bytes(&[]).faults, []);
+    let later = [0, 0b111, 0x10, 0x27, 0xe8, 3];
+    let sooner = [9, 5, 1, 0, 0, 0];
+    let begin = [2, 1, 0, 0, 0, 0, 0, 0, 0b10_1001, 0x12, 8];
+    let bytes = [&begin[..], &later, &sooner, &[10, 1, 1]].concat();
+    let silence = Fault::Silence {
+        direct: true,
+        from: Some(End::BOTH[1]),
+        time: Duration::from_secs(1),
+    };
+    let timed = |at, fault| Timed {
+        at: Duration::from_millis(at),
+        fault,
+    };
+    let expected = Script {
+        seed: 0x102,
+        meets: true,
+        guessed: false,
+        calls: false,
+        direct: true,
+        nats: Some([NatKind::ALL[2], NatKind::ALL[1]]),
+        relay: false,
+        streams: 2,
+        faults: vec![
+            timed(1, Fault::BreakOff(End::BOTH[1], 2)),
+            timed(10_000, silence),
+        ],
+    };
+    assert_eq!(Script::from_bytes(&bytes), expected);
+}
+
 /// The first seed whose run shows a mistake.
 fn found_by(mutant: Mutant) -> u64 {
     let shows = |seed: &u64| match run_seed(*seed, mutant) {
