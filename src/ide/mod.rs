@@ -13,6 +13,8 @@ mod jsonc_merge;
 mod nvim;
 mod own_elements;
 mod paths;
+#[cfg(test)]
+mod tests;
 mod values;
 mod vscode;
 mod written;
