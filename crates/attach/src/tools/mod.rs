@@ -363,7 +363,7 @@ fn pid_of(process: &Process) -> Result<Pid, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, os::fd::OwnedFd, process::Command};
+    use std::{net::TcpListener, os::fd::OwnedFd, path::Path, process::Command};
 
     use super::*;
     use crate::{process, written_programs::copy_program};
