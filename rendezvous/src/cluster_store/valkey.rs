@@ -201,6 +201,8 @@ impl Directory for Valkey {
         before: Option<Epoch>,
     ) -> Result<(Held, HashMap<NodeNumber, Epoch>), Away> {
         let mut batch = pipe();
+        // There is nothing: a user who may remove nothing is told now, and not by the first listener who leaves.
+        batch.cmd("DEL").arg(self.of_text("nothing")).ignore();
         batch
             .cmd("EVAL")
             .arg(script(BEAT))

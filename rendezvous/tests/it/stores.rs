@@ -205,6 +205,26 @@ async fn store_user_may_be_as_narrow_as_the_runbook_has_it() {
 }
 
 #[tokio::test]
+async fn store_user_that_may_not_do_all_that_nodes_do_is_told_before_anybody_leaves() {
+    for program in programs() {
+        for lacks in ["get", "set", "del", "eval"] {
+            let mut user = only_the_runbooks_user(PASSWORD);
+            let all = user.len();
+            user.retain(|word| *word != format!("+{lacks}"));
+            assert_eq!(user.len(), all - 1, "{user:?}");
+            let arguments: Vec<&str> = user.iter().map(String::as_str).collect();
+            let store = Store::start(&program, &arguments);
+            let url = store.url("redis", &format!("p2pdbg:{PASSWORD}@"));
+            let node = Cluster::new().node(17, &url).await;
+            let why = node.store_answers(false).await;
+            let says = ["NOPERM", "permission", "can't run this command"];
+            assert!(says.iter().any(|word| why.contains(word)), "{lacks}: {why}");
+            assert!(!why.contains(PASSWORD), "{why}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn store_over_tls_is_taken_if_its_certificate_is_one_that_the_host_trusts() {
     // Only processes of their own can be told by SSL_CERT_FILE whom to trust: without it, this certificate is no one's.
     for program in programs() {
