@@ -225,6 +225,20 @@ async fn store_user_that_may_not_do_all_that_nodes_do_is_told_before_anybody_lea
 }
 
 #[tokio::test]
+async fn store_without_the_database_of_the_url_is_told_as_such() {
+    for program in programs() {
+        let store = Store::start(&program, &["--databases", "2"]);
+        let url = store.url("redis", "");
+        let cluster = Cluster::new();
+        let node = cluster.node(17, &format!("{url}/1")).await;
+        node.store_answers(true).await;
+        let node = cluster.node(18, &format!("{url}/2")).await;
+        let why = node.store_answers(false).await;
+        assert!(why.contains("DB"), "{why}");
+    }
+}
+
+#[tokio::test]
 async fn store_over_tls_is_taken_if_its_certificate_is_one_that_the_host_trusts() {
     // Only processes of their own can be told by SSL_CERT_FILE whom to trust: without it, this certificate is no one's.
     for program in programs() {
