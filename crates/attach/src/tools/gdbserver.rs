@@ -1,9 +1,10 @@
 //! A gdbserver for each gdb that comes to a program that runs.
 //!
-//! It lets the program go when its gdb has ended or detached. Of a gdb that was killed, or whose host is gone, while the
-//! program runs on, it takes note at the program's next stop alone, and fails at that (seen with gdbserver 13.1): until
-//! then no other debugger gets in. So the program is made to stop for a moment at once, by a signal that does nothing
-//! else. The breakpoints of that gdb stay in: gdbserver does not take them out, and one that is reached ends the program.
+//! It lets the program go when its gdb has ended or detached. Of a gdb that was killed, or whose host is gone, while
+//! the program runs on, it takes note at the program's next stop alone, and fails at that (seen with gdbserver 13.1):
+//! until then no other debugger gets in. So the program is made to stop for a moment at once, by a signal that does
+//! nothing else. The breakpoints of that gdb stay in: gdbserver does not take them out, and one that is reached ends
+//! the program.
 
 use std::{io, net::TcpStream as StdStream, os::fd::OwnedFd, path::Path, time::Duration};
 
