@@ -88,10 +88,16 @@ impl OpenPorts {
         let web = bind::web(config.web, inheritance)?;
         let Alternatives { ports, vantages } =
             alternative_ports::open(config, &mains, inheritance)?;
-        let beside = ports
+        // At a second address STUN alone is answered, over UDP.
+        let beside_a_main = |port: &&UdpPort| {
+            let is_there = |main: &UdpPort| main.local().ip() == port.local().ip();
+            mains.iter().any(is_there)
+        };
+        let tcp_alternatives = ports
             .iter()
+            .filter(beside_a_main)
             .filter_map(|port| bind::tcp_beside(port, inheritance));
-        let tcp_alternatives = beside.collect();
+        let tcp_alternatives = tcp_alternatives.collect();
         Ok(Self {
             tcp_alternatives,
             mains,
@@ -287,13 +293,16 @@ impl ServedPorts {
         }
     }
 
-    /// A second port over TCP, for peers to see by STUN what their NATs do there. It serves as the main one does.
+    /// A second port over TCP, for peers to see by STUN what their NATs do there. It serves as the main one at its
+    /// address does.
     fn add_tcp_alternative(&mut self, listener: TcpListener, opening: &Opening<'_>) {
         let Common { intake, stop, .. } = opening.common;
-        let Some(main) = opening.mains.first() else {
+        let ip = listener.local_addr().ok().map(|local| local.ip());
+        let mut mains = opening.mains.iter().enumerate();
+        let Some((number, main)) = mains.find(|(_, main)| Some(main.ip()) == ip) else {
             return;
         };
-        let services = opening.services(opening.stun_places(0, *main));
+        let services = opening.services(opening.stun_places(number, *main));
         let by_tcp = TcpEntrance { listener, services };
         self.tasks
             .spawn(tcp::accept(by_tcp, intake.clone(), stop.clone()));

@@ -75,7 +75,8 @@ impl Inheritance {
         self.state.take()
     }
 
-    /// The UDP socket at this address. Port 0 takes any port of it: first one that has a TCP listener beside it.
+    /// The UDP socket at this address. Port 0 takes any port of it: the first that has a TCP listener beside it,
+    /// and the main ports stand before the alternative ones.
     pub(crate) fn take_udp(&mut self, address: SocketAddr) -> Option<UdpSocket> {
         let is_main = |socket: &UdpSocket| {
             let local = socket.local_addr().ok();
@@ -94,7 +95,8 @@ impl Inheritance {
             .udp
             .iter()
             .position(|udp| udp.local_addr().ok() == local)?;
-        let taken = self.udp.swap_remove(index);
+        // The order stays: where two of any port are wanted, the second main comes before the alternative.
+        let taken = self.udp.remove(index);
         let is_sibling = |socket: &mut UdpSocket| socket.local_addr().ok() == local;
         self.siblings.extend(self.udp.extract_if(.., is_sibling));
         Some(taken)
