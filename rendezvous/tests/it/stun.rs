@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::{SocketAddr, UdpSocket},
     sync::Arc,
+    time::Duration,
 };
 
 use p2pdbg_stun::{self as wire, Attribute as WireAttribute, Encoder, Fingerprint, TransactionId};
@@ -71,25 +72,32 @@ async fn an_independent_client_that_pads_gets_a_fingerprint_in_no_more_bytes() {
 
 #[tokio::test]
 async fn both_ports_tell_over_tcp_how_a_connection_is_seen() {
-    // The second number may be another program's over TCP.
-    let (rig, second) = loop {
+    // The second number may be another program's over TCP, whatever that answers.
+    let (rig, seen) = loop {
         let rig = Rig::start().await;
-        if let Ok(second) = TcpStream::connect(rig.alternative()).await {
-            break (rig, second);
+        let asked = tokio::time::timeout(Duration::from_secs(2), asked_over_tcp(rig.alternative()));
+        if let Ok(Ok(seen)) = asked.await {
+            break (rig, seen);
         }
     };
-    let first = TcpStream::connect(rig.main()).await.unwrap();
-    for mut stream in [first, second] {
-        let mut buffer = [0; 64];
-        let request = Encoder::new(&mut buffer, wire::Class::Request, TransactionId([6; 12]));
-        let request = request.and_then(Encoder::finish_with_fingerprint).unwrap();
-        soon(stream.write_all(request)).await.unwrap();
-        let mut answer = vec![0; wire::HEADER_LEN];
-        soon(stream.read_exact(&mut answer)).await.unwrap();
-        answer.resize(wire::message_length(&answer).unwrap(), 0);
-        let rest = stream.read_exact(&mut answer[wire::HEADER_LEN..]);
-        soon(rest).await.unwrap();
-        let message = wire::Message::decode(&answer).unwrap();
-        assert_eq!(message.mapped_address(), stream.local_addr().ok());
+    let main = soon(asked_over_tcp(rig.main())).await.unwrap();
+    for [told, local] in [main, seen] {
+        assert_eq!(told, local);
     }
+}
+
+/// How a connection is seen by STUN at this port, and what it is here.
+async fn asked_over_tcp(port: SocketAddr) -> std::io::Result<[Option<SocketAddr>; 2]> {
+    let mut stream = TcpStream::connect(port).await?;
+    let mut buffer = [0; 64];
+    let request = Encoder::new(&mut buffer, wire::Class::Request, TransactionId([6; 12]));
+    let request = request.and_then(Encoder::finish_with_fingerprint).unwrap();
+    stream.write_all(request).await?;
+    let mut answer = vec![0; wire::HEADER_LEN];
+    stream.read_exact(&mut answer).await?;
+    let length = wire::message_length(&answer).ok_or(std::io::ErrorKind::InvalidData)?;
+    answer.resize(length.max(wire::HEADER_LEN), 0);
+    stream.read_exact(&mut answer[wire::HEADER_LEN..]).await?;
+    let message = wire::Message::decode(&answer).map_err(std::io::Error::other)?;
+    Ok([message.mapped_address(), stream.local_addr().ok()])
 }
