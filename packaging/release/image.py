@@ -52,7 +52,7 @@ def main(program: pathlib.Path, architecture: str, out: pathlib.Path) -> None:
         "os": "linux",
         "config": {
             "User": f"{NOBODY}:{NOBODY}",
-            "ExposedPorts": {"3478/tcp": {}, "3478/udp": {}, "3479/udp": {}},
+            "ExposedPorts": {"3478/tcp": {}, "3478/udp": {}, "3479/tcp": {}, "3479/udp": {}},
             "Entrypoint": ["/p2pdbg-rendezvous", "--state", "/state"],
             "Volumes": {"/state": {}},
             "Labels": {

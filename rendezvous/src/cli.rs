@@ -39,7 +39,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT", value_parser = bind_address)]
     bind: Vec<SocketAddr>,
 
-    /// The second UDP port that answers STUN, by which peers see what kind of NAT they are behind
+    /// The second port that answers STUN, over UDP and TCP, by which peers see what kind of NAT they are behind
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_ALT_PORT)]
     alt_port: u16,
 
