@@ -121,7 +121,7 @@ fn gdbserver_attaches_to_a_program_whenever_its_gdb_comes_and_lets_it_go() {
     process.find("more", |now| (now.len() > lines).then_some(()));
 }
 
-/// gdbserver takes no note of it while the program runs, and the next breakpoint that is reached would end that.
+/// gdbserver takes no note of it while the program runs, and leaves the breakpoints in it, which end it.
 #[test]
 fn program_goes_on_untraced_when_its_gdb_is_killed_while_it_runs() {
     let Some(python) = python() else { return };
@@ -135,26 +135,57 @@ fn program_goes_on_untraced_when_its_gdb_is_killed_while_it_runs() {
     );
     let pid = process.id().to_string();
     let port = port(&attached(&pair, &[&pid, "--with", "gdbserver"]));
-    let target = format!("target remote localhost:{port}");
-    let is_traced = || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        !status.contains("TracerPid:\t0\n")
-    };
     for _ in 0..2 {
-        let mut command = setting.ide.command("gdb");
-        command
-            .args(["--nx", "-ex", "set sysroot /", "-ex", &target])
-            .args(["-ex", "break abort", "-ex", "continue"]);
-        let mut gdb = Process::start("gdb", command, &setting.transcript);
+        let mut gdb = gdb_that_continues(&setting, &port);
         gdb.line("Continuing.");
         let lines = process.stdout().len();
         process.find("more", |now| (now.len() > lines).then_some(()));
-        assert!(is_traced());
+        assert!(is_traced(&pid));
         gdb.kill();
-        eventually("end of gdbserver", || (!is_traced()).then_some(()));
+        eventually("end of gdbserver", || (!is_traced(&pid)).then_some(()));
         let lines = process.stdout().len();
         process.find("more", |now| (now.len() > lines).then_some(()));
     }
+}
+
+/// Its gdb has lost the connection then, and takes no breakpoints out.
+#[test]
+fn program_goes_on_untraced_when_the_session_ends_under_its_gdb() {
+    let Some(python) = python() else { return };
+    let setting = Setting::loopback();
+    let pair = accepting(&setting);
+    let process = program(
+        &setting,
+        python.to_str().unwrap(),
+        "programs/endless.py",
+        "for-a-session-that-ends",
+    );
+    let pid = process.id().to_string();
+    let port = port(&attached(&pair, &[&pid, "--with", "gdbserver"]));
+    let gdb = gdb_that_continues(&setting, &port);
+    gdb.line("Continuing.");
+    let lines = process.stdout().len();
+    process.find("more", |now| (now.len() > lines).then_some(()));
+    assert!(is_traced(&pid));
+    pair.connector.interrupt();
+    eventually("end of gdbserver", || (!is_traced(&pid)).then_some(()));
+    let lines = process.stdout().len();
+    process.find("more", |now| (now.len() > lines).then_some(()));
+}
+
+fn is_traced(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    !status.contains("TracerPid:\t0\n")
+}
+
+/// One whose breakpoint is reached again and again.
+fn gdb_that_continues(setting: &Setting, port: &str) -> Process {
+    let target = format!("target remote localhost:{port}");
+    let mut command = setting.ide.command("gdb");
+    command
+        .args(["--nx", "-ex", "set sysroot /", "-ex", &target])
+        .args(["-ex", "break clock_nanosleep if 0", "-ex", "continue"]);
+    Process::start("gdb", command, &setting.transcript)
 }
 
 /// As of a program that is run under strace meanwhile: beside the IDE nothing is seen but a connection that closes.

@@ -122,13 +122,6 @@ impl Process {
         self.0.is_alive()
     }
 
-    /// Whether it stands still: stopped by a signal, or under a debugger.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.0
-            .stat()
-            .is_ok_and(|stat| matches!(stat.state, 'T' | 't'))
-    }
-
     /// When it was started, in ticks since the host was.
     pub(crate) fn started(&self) -> Option<u64> {
         self.0.stat().ok().map(|stat| stat.starttime)

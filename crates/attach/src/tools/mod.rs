@@ -1,5 +1,6 @@
 //! Having a debugger attach to a process: each tool is run as its manual says, by its arguments and never by a shell.
 
+mod gdb_packets;
 mod gdbserver;
 mod python;
 mod run;
