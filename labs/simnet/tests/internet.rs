@@ -32,7 +32,9 @@ fn more_than_nine_in_ten_pairs_go_direct_where_udp_passes() {
     assert!(quantile(&times, 0.97) <= Some(Duration::from_secs(4)));
     let by_tcp = survey.those(|fate| !fate.udp);
     assert!(by_tcp.direct() >= 0.4, "{}", by_tcp.direct());
-    assert_eq!(by_tcp.those(|fate| fate.web_only).direct(), 0.0);
+    // Where the other end has port 443, and nothing looks inside.
+    let web = by_tcp.those(|fate| fate.web_only).direct();
+    assert!(web > 0.0 && web < 0.5, "{web}");
 }
 
 #[test]
