@@ -13,18 +13,17 @@ mod logging;
 mod service_manager;
 mod signals;
 mod state_arg;
+mod successor;
 mod to_journal;
 mod wrong_arguments;
 
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, error::ErrorKind};
 use p2pdbg_base::{in_two_lines, say};
 #[cfg(unix)]
 use p2pdbg_rendezvous::operate::Operator;
@@ -37,6 +36,7 @@ use crate::{
     logging::Quiet,
     service_manager::News,
     signals::{Signal, Signals},
+    successor::Successor,
 };
 
 #[cfg(unix)]
@@ -113,6 +113,10 @@ fn main() -> ExitCode {
     quinn_tasks::end_with_them("p2pdbg-rendezvous");
     let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion && successor::is_asked() => {
+            print_line(&successor::answer(&error.to_string()), "");
+            return ExitCode::SUCCESS;
+        }
         Err(error) => return refuse(&error),
     };
     let command = cli.command.take();
@@ -204,17 +208,17 @@ async fn serve(cli: &Cli, mut server: Server, mut signals: Signals, quiet: &Quie
             Signal::Stop => break,
             Signal::Upgrade => {
                 let successor = tokio::select! {
-                    successor = successor() => successor,
+                    found = Successor::find() => found,
                     () = signals.stop() => break,
                     () = service_manager::be_watched(&operator) => continue,
                 };
-                let successor = successor.and_then(|program| match server.can_be_succeeded() {
-                    Ok(()) => Ok(program),
+                let successor = successor.and_then(|successor| match server.can_be_succeeded() {
+                    Ok(()) => Ok(successor),
                     Err(error) => Err(error.to_string()),
                 });
                 match successor {
-                    Ok(program) => {
-                        let status = become_successor(cli, server, signals, &program).await;
+                    Ok(successor) => {
+                        let status = become_successor(cli, server, signals, &successor).await;
                         quiet.say_what_was_left_out();
                         return status;
                     }
@@ -253,51 +257,13 @@ async fn stop(cli: &Cli, leave: impl Future<Output = ()>, mut signals: Signals) 
     ExitCode::SUCCESS
 }
 
-/// A program that does not say its version within this time is no successor.
-const SAYS_WITHIN: Duration = Duration::from_secs(10);
-
-/// The program that this process was started from, as it is now, if it runs.
-async fn successor() -> Result<PathBuf, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    // Where the file was replaced, Linux names the old one.
-    let program = match program
-        .to_str()
-        .and_then(|path| path.strip_suffix(" (deleted)"))
-    {
-        Some(path) => PathBuf::from(path),
-        None => program,
-    };
-    let ran = tokio::process::Command::new(&program)
-        .arg("--version")
-        // It is only asked for its version, and the store's URL may hold a password.
-        .env_remove("P2PDBG_CLUSTER")
-        .kill_on_drop(true)
-        .output();
-    let Ok(ran) = tokio::time::timeout(SAYS_WITHIN, ran).await else {
-        let s = SAYS_WITHIN.as_secs();
-        return Err(format!(
-            "{} --version: no answer within {s} s",
-            program.display()
-        ));
-    };
-    match ran {
-        Ok(output) if output.status.success() => Ok(program),
-        Ok(output) => Err(format!(
-            "{} --version: {}",
-            program.display(),
-            output.status
-        )),
-        Err(error) => Err(format!("{}: {error}", program.display())),
-    }
-}
-
 /// Goes on as the program that lies where this one was started from. Comes back only if that fails, or if it is told to
-/// stop while its peers take leave. What it is told afterwards, the successor hears.
+/// stop while its peers take leave. What it is told afterwards, the successor hears, if it reads what waits.
 async fn become_successor(
     cli: &Cli,
     server: Server,
     mut signals: Signals,
-    program: &Path,
+    successor: &Successor,
 ) -> ExitCode {
     service_manager::tell(News::Reloading);
     let mut leaving = std::pin::pin!(server.hand_over());
@@ -312,11 +278,15 @@ async fn become_successor(
         return stop(cli, leave, signals).await;
     };
     let args: Vec<_> = std::env::args_os().skip(1).collect();
-    let error = handover.execute(program, &args);
+    if !successor.reads_what_waits {
+        // Where the operating system refuses, there is nothing better to do.
+        let _ = signals::release();
+    }
+    let error = handover.execute(&successor.program, &args);
     fail(
         cli,
         "internal",
-        &format!("cannot run {}: {error}", program.display()),
+        &format!("cannot run {}: {error}", successor.program.display()),
     )
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Linux keeps them waiting until somebody reads them, from before the first thread is there, and so does the program
 //! that this process executes: whatever comes in an upgrade, between the last look of the one and the first of the
-//! other, is heeded by the other.
+//! other, is heeded by the other. A program from before that, to which somebody steps back, would wait for ever: its
+//! signals come to it at once, as they did then.
 
 use std::io;
 
@@ -42,6 +43,27 @@ pub(crate) fn hold() -> io::Result<()> {
 /// None.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn hold() -> io::Result<()> {
+    Ok(())
+}
+
+/// Lets them come to this thread again, and to the program that it executes next, which does not read what waits.
+///
+/// # Errors
+/// The operating system's.
+#[cfg(target_os = "linux")]
+pub(crate) fn release() -> io::Result<()> {
+    for of in [ENDS, HANGUP] {
+        set(of).thread_unblock()?;
+    }
+    Ok(())
+}
+
+/// Does nothing: there is no upgrade on this platform.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn release() -> io::Result<()> {
     Ok(())
 }
 

@@ -23,6 +23,11 @@ struct SlowSuccessor {
 
 impl SlowSuccessor {
     async fn begin(state: &Path) -> Self {
+        Self::begin_as(state, &format!("exec {PROGRAM} --version")).await
+    }
+
+    /// The same of one that says its version by this line of a shell.
+    async fn begin_as(state: &Path, says_version: &str) -> Self {
         let home = state_dir();
         let (program, new) = (home.path().join("program"), home.path().join("new"));
         copy_program(Path::new(PROGRAM), &program);
@@ -30,7 +35,7 @@ impl SlowSuccessor {
         let home_path = home.path().display();
         let script = format!(
             "#!/bin/sh\n\
-             if [ \"$1\" = --version ]; then exec {PROGRAM} --version; fi\n\
+             if [ \"$1\" = --version ]; then {says_version}; exit; fi\n\
              : > {home_path}/begun\n\
              read go < {home_path}/go\n\
              exec {PROGRAM} \"$@\"\n"
@@ -49,6 +54,17 @@ impl SlowSuccessor {
         })
         .await;
         Self { home, running }
+    }
+
+    /// Which of these signals it does not let come, by a bit for each number.
+    fn blocked(&self, of: &[Signal]) -> u64 {
+        let status = format!("/proc/{}/status", self.running.child.id());
+        let status = fs::read_to_string(status).unwrap();
+        let mut lines = status.lines();
+        let mask = lines.find_map(|line| line.strip_prefix("SigBlk:"));
+        let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+        let bit = |signal: &Signal| 1 << (signal.as_raw() - 1);
+        mask & of.iter().map(bit).sum::<u64>()
     }
 
     /// Lets it become the real one.
@@ -78,6 +94,19 @@ async fn a_signal_that_comes_before_a_successor_watches_for_any_is_heeded_by_it(
         running.signal(Signal::TERM);
         assert_eq!(running.end().0, Some(0), "{signal:?}");
     }
+}
+
+#[tokio::test]
+async fn an_older_program_that_reads_no_signal_that_waits_can_be_stopped() {
+    let state = state_dir();
+    let older = SlowSuccessor::begin_as(state.path(), "echo p2pdbg-rendezvous 0.0.9").await;
+    let all = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR2];
+    assert_eq!(older.blocked(&all), 0);
+    older.running.signal(Signal::TERM);
+    assert_eq!(older.running.end().0, None, "it ends by the signal");
+    let state = state_dir();
+    let newer = SlowSuccessor::begin(state.path()).await;
+    assert_ne!(newer.blocked(&all), 0);
 }
 
 /// What an operator may do in any order.
