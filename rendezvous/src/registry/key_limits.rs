@@ -247,19 +247,25 @@ impl Registry {
 
     /// Whether there is room for one more peer that has a key, and who makes it. A quarter of all places is kept for
     /// those without one, without whom nobody meets either. Of the rest the key that has most peers gives up the place
-    /// of its newest one, which has least to lose, for a peer of a key that has fewer: addresses are cheap.
-    pub(super) fn room_for_holder(&self, id: ConnId) -> Option<Option<ConnId>> {
+    /// of its newest one, which has least to lose, for a peer of a key that has fewer: addresses are cheap. First of
+    /// all goes who has no key and waits for nobody, where those who have one may be one more.
+    pub(super) fn room_for_holder(&mut self, now: Instant, id: ConnId) -> Option<Option<ConnId>> {
         let key = self.connections.get(&id)?.key()?;
-        let holders = &self.present.by_key.holders;
         let whole = self.limits.connections;
         let most = match self.keys.without_key() {
             Some(_) => whole,
             None => unreserved(whole),
         };
-        if holders.len() <= most && self.present.peers < whole {
+        let may_be_one_more = self.present.by_key.holders.len() <= most;
+        if may_be_one_more && self.present.peers < whole {
             return Some(None);
         }
-        holders.last_of_a_greater(key).map(Some)
+        let idle = match may_be_one_more {
+            true => self.idlest(now, false),
+            false => None,
+        };
+        let holders = &self.present.by_key.holders;
+        idle.or_else(|| holders.last_of_a_greater(key)).map(Some)
     }
 
     /// Who makes room for one that comes by a voucher where all places are taken, though those without a key have not

@@ -49,7 +49,9 @@ impl Registry {
     pub(super) fn has_room(&mut self, now: Now, id: ConnId, effects: &mut Vec<Effect>) -> bool {
         let has_key = self.connections.get(&id).is_some_and(Connection::has_key);
         let leaving = match has_key {
-            true => self.room_for_holder(id).map(|gone| [gone, None]),
+            true => self
+                .room_for_holder(now.instant, id)
+                .map(|gone| [gone, None]),
             false => self.leaving_for(now, id),
         };
         let Some(leaving) = leaving else {
@@ -98,7 +100,7 @@ impl Registry {
 
     /// The peer without a key that has waited for nothing for longest, if one has for so long that it may go. One that
     /// waits for somebody when it is looked at may stay as long again.
-    fn idlest(&mut self, now: Instant, of_tcp: bool) -> Option<ConnId> {
+    pub(super) fn idlest(&mut self, now: Instant, of_tcp: bool) -> Option<ConnId> {
         let mut busy = Vec::new();
         let resting = &mut self.present.resting;
         let idle = loop {

@@ -547,6 +547,28 @@ fn one_key_that_takes_all_that_it_may_leaves_room_for_other_keys_and_for_who_joi
 }
 
 #[test]
+fn who_has_no_key_and_waits_for_nobody_makes_room_for_who_has_one() {
+    let limits = Limits {
+        connections: 8,
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(limits.clone(), false);
+    let (key, stranger) = (bench.key(), Credential::None);
+    let strangers = (200..206).filter(|id| bench.comes(*id, &stranger));
+    assert_eq!(strangers.count(), 6);
+    assert!(bench.comes(100, &key) && bench.comes(101, &key));
+    // Nobody has rested for long enough, and there is one key alone.
+    assert!(!bench.comes(102, &key));
+    bench.lose(ConnId(102));
+    bench.pass(limits.keyless_rest);
+    let with_key = (102..110).filter(|id| bench.comes(*id, &key) || bench.is_lost(*id));
+    assert_eq!(with_key.count(), 4);
+    let mut here: Vec<u64> = bench.registry.connections.keys().map(|id| id.0).collect();
+    here.sort_unstable();
+    assert_eq!(here, [100, 101, 102, 103, 104, 105, 204, 205]);
+}
+
+#[test]
 fn where_nobody_needs_a_key_all_places_are_for_everybody() {
     let limits = Limits {
         connections: 8,
