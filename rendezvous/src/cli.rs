@@ -252,7 +252,7 @@ pub(crate) enum KeysCommand {
 /// The limits of one key.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeyLimitArgs {
-    /// Peers connected at once; three quarters of them with an access key at the most, and three quarters without
+    /// Peers connected at once
     #[arg(long, value_name = "COUNT")]
     peers: Option<usize>,
 
@@ -289,7 +289,8 @@ impl KeyLimitArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Peers connected at once
+    /// Peers connected at once; three quarters of them with an access key at the most, and three quarters without (all,
+    /// with --open)
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections, value_parser = above_zero)]
     max_peers: usize,
 
