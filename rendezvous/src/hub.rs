@@ -12,7 +12,7 @@ use std::{
 
 use p2pdbg_proto::{
     frame,
-    rendezvous::{FromRendezvous, SessionId, ToRendezvous},
+    rendezvous::{FromRendezvous, Refusal, Request, SessionId, ToRendezvous},
 };
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -265,7 +265,7 @@ impl Hub {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Tell(id, message) => match self.tell(id, &message) {
+                Effect::Tell(id, message) => match self.count_and_tell(id, &message) {
                     Pushed::Queued => {}
                     // What says where the other member or a relay is to be found is left out: the session goes on by
                     // what it has, and a leg that is bound anew is told again.
@@ -305,6 +305,20 @@ impl Hub {
         }
         self.tallies.peers.set(self.registry.peers());
         self.tallies.sessions.set(self.registry.sessions());
+    }
+
+    /// Tells a peer something, and counts it among the refused ones if it hears that no place is left for it, whether
+    /// it comes or was here; whether it keeps up.
+    fn count_and_tell(&mut self, id: ConnId, message: &FromRendezvous) -> Pushed {
+        if let FromRendezvous::Refused {
+            // Who asks for a code or a session is told so of that, and stays.
+            request: Request::Hello | Request::Other,
+            refusal: Refusal::Full,
+        } = message
+        {
+            self.tallies.connections_refused.add(1);
+        }
+        self.tell(id, message)
     }
 
     /// Whether the peer keeps up.

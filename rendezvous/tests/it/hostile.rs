@@ -205,6 +205,7 @@ async fn a_crowd_that_says_hello_and_asks_for_nothing_keeps_nobody_out_for_long(
     for _ in 0..6 {
         crowd.push(rig.peer(Credential::None).await);
     }
+    let mut refused = 0;
     let mut joiner = soon(async {
         loop {
             let mut joiner = rig.stranger().await;
@@ -214,6 +215,7 @@ async fn a_crowd_that_says_hello_and_asks_for_nothing_keeps_nobody_out_for_long(
                 FromRendezvous::Refused { refusal, .. } => assert_eq!(refusal, Refusal::Full),
                 other => panic!("{other:?}"),
             }
+            refused += 1;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
@@ -224,6 +226,9 @@ async fn a_crowd_that_says_hello_and_asks_for_nothing_keeps_nobody_out_for_long(
     listener.introduced().await;
     assert_eq!(crowd[0].refused().await, Refusal::Full);
     assert_eq!(crowd[0].closed().await, close::REFUSED);
+    // Those who were not let in, and who made room.
+    let counters = rig.server.counters();
+    assert_eq!(counters.connections_refused, refused + 1);
 }
 
 #[tokio::test]
