@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use p2pdbg_base::Room;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{
+    SetOnce,
+    mpsc::{self, error::TrySendError},
+};
 
 use crate::key_rooms::{Account, Taken};
 
@@ -63,22 +66,30 @@ pub(crate) enum Pushed {
 pub(crate) struct Outlet {
     queue: mpsc::Sender<Waiting>,
     room: Arc<Room>,
+    closing: Arc<SetOnce<u32>>,
 }
 
 /// The connection's end of its queue.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     queue: mpsc::Receiver<Waiting>,
+    closing: Arc<SetOnce<u32>>,
 }
 
 /// A connection's queue of at most `most` bytes.
 pub(crate) fn outgoing_queue(most: usize) -> (Outlet, Inlet) {
     let (sender, receiver) = mpsc::channel(QUEUE);
+    let closing = Arc::new(SetOnce::new());
     let outlet = Outlet {
         queue: sender,
         room: Arc::new(Room::new(most)),
+        closing: closing.clone(),
     };
-    (outlet, Inlet { queue: receiver })
+    let inlet = Inlet {
+        queue: receiver,
+        closing,
+    };
+    (outlet, inlet)
 }
 
 impl Outlet {
@@ -90,6 +101,10 @@ impl Outlet {
     pub(crate) fn push(&self, outgoing: Outgoing) -> Pushed {
         if self.queue.is_closed() {
             return Pushed::Queued;
+        }
+        if let Outgoing::Close(code) = outgoing {
+            // The first one counts.
+            let _ = self.closing.set(code);
         }
         let length = outgoing.length();
         let (taken, refused) = match outgoing.lane() {
@@ -113,7 +128,13 @@ impl Inlet {
         Some(outgoing)
     }
 
-    /// The same if it waits already.
+    /// Resolves with the code when the hub has said that nothing more follows, however much waits before that.
+    pub(crate) fn closing(&self) -> impl Future<Output = u32> + use<> {
+        let closing = self.closing.clone();
+        async move { *closing.wait().await }
+    }
+
+    /// The next thing to send, if it waits already.
     pub(crate) fn try_next(&mut self) -> Option<Outgoing> {
         let (outgoing, _) = self.queue.try_recv().ok()?;
         Some(outgoing)

@@ -34,8 +34,12 @@ const LONGEST_BODY: usize = MAX_SIGNAL + 256;
 /// costs some 70 bytes however short it is.
 const AT_ONCE: usize = 16 * 1024;
 
-/// How long a peer may take to make room for what is written at once, and for the last word that nothing more follows.
+/// How long a peer may take to make room for what is written at once.
 const WRITE_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long it may once the hub has closed the connection, for all that waits and the last word: one that reads nothing
+/// would keep its place among the connections, though another has its place among the peers.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a conversation with a peer ended, as it is logged and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub(crate) enum Ending {
     Finished,
     /// The connection broke, or the peer reads too slowly.
     Lost,
-    /// The hub ends it, with this code; everything before has been written.
+    /// The hub ends it, with this code; everything before has been written, if the peer has made room for it.
     Close(u32),
 }
 
@@ -58,9 +62,16 @@ pub(crate) async fn converse(
     inlet: Inlet,
     place: &Established,
 ) -> Ending {
+    let closing = inlet.closing();
+    let leaves = async {
+        let code = closing.await;
+        tokio::time::sleep(LEAVES_WITHIN).await;
+        Ending::Close(code)
+    };
     tokio::select! {
         ending = listen(id, reader, hub) => ending,
-        ending = speak(writer, inlet, place, WRITE_WITHIN) => ending,
+        ending = leaves => ending,
+        ending = speak(writer, inlet, place) => ending,
         () = place.crowded_out() => Ending::Lost,
     }
 }
@@ -95,7 +106,6 @@ async fn speak(
     writer: &mut (impl AsyncWrite + Unpin),
     mut inlet: Inlet,
     place: &Established,
-    within: Duration,
 ) -> Ending {
     loop {
         let Some(first) = inlet.next().await else {
@@ -106,11 +116,10 @@ async fn speak(
             writer.write_all(&bytes).await?;
             writer.flush().await
         };
-        let write: Result<io::Result<()>, _> = tokio::time::timeout(within, write).await;
+        let write: Result<io::Result<()>, _> = tokio::time::timeout(WRITE_WITHIN, write).await;
         if let Some(code) = close {
-            // That the peer is gone already changes nothing. One that reads nothing leaves no room for the last word of
-            // TLS either, and would keep its place among the connections for good.
-            let _ = tokio::time::timeout(within, writer.shutdown()).await;
+            // That the peer is gone already changes nothing.
+            let _ = writer.shutdown().await;
             return Ending::Close(code);
         }
         if !matches!(write, Ok(Ok(()))) {
@@ -301,13 +310,19 @@ mod tests {
 
     #[tokio::test]
     async fn peer_that_reads_nothing_keeps_no_connection_that_the_hub_closes() {
+        let (hub, _heard) = mpsc::channel(1);
+        let (mut reader, _peer) = tokio::io::duplex(1);
         let (outlet, inlet) = outgoing_queue(1_000);
-        let said = outlet.push(Outgoing::Frame(b"said".to_vec(), None));
+        let said = outlet.push(Outgoing::Welcome(b"said".to_vec()));
         assert_eq!(said, Pushed::Queued);
-        assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
         let (mut shut, place) = (Shut, place());
-        let ending = speak(&mut shut, inlet, &place, Duration::from_millis(1));
-        let ending = tokio::time::timeout(Duration::from_secs(60), ending).await;
+        let conversation = converse(ConnId(1), &mut reader, &mut shut, &hub, inlet, &place);
+        let mut conversation = std::pin::pin!(conversation);
+        // It is being written to.
+        let waits = tokio::time::timeout(Duration::from_millis(20), &mut conversation).await;
+        assert!(waits.is_err());
+        assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
+        let ending = tokio::time::timeout(LEAVES_WITHIN * 5, conversation).await;
         assert_eq!(ending, Ok(Ending::Close(3)));
     }
 
@@ -355,10 +370,7 @@ mod tests {
         }
         assert_eq!(outlet.push(Outgoing::Close(3)), Pushed::Queued);
         let mut writes = Writes::default();
-        assert_eq!(
-            speak(&mut writes, inlet, &place(), WRITE_WITHIN).await,
-            Ending::Close(3)
-        );
+        assert_eq!(speak(&mut writes, inlet, &place()).await, Ending::Close(3));
         assert_eq!(writes.count, 1);
         let said: Vec<u8> = (0..100).flat_map(|number| [number; 5]).collect();
         assert_eq!(writes.bytes, said);
