@@ -1,6 +1,6 @@
 //! How often the files are looked at and compared: seldom while nothing changes and nobody debugs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Differences;
 
@@ -19,10 +19,26 @@ const PATIENCE: u32 = 200;
 /// The longest rest after a comparison while nobody debugs.
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(600);
 
-/// Answers have a tenth of the time, however often somebody asks. A person who asks twice waits no longer than between
-/// two looks.
-pub(crate) fn rest_after_answer(took: Duration) -> Duration {
-    took.saturating_mul(9).min(PAUSE)
+/// When answers have taken no more than a tenth of the time again, however often somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerTimes {
+    made_good: Option<Instant>,
+}
+
+impl AnswerTimes {
+    /// How long nobody is answered after this answer. Behind the first one after a rest that is no longer than between
+    /// two looks, for a person who asks twice; what that leaves owing is added to the next one's.
+    pub(crate) fn rest_after(&mut self, began: Instant, ended: Instant) -> Duration {
+        let whole = (ended - began).saturating_mul(10).min(LONGEST_REST);
+        let owed_until = self.made_good.filter(|until| *until > began);
+        let made_good = owed_until.unwrap_or(began) + whole;
+        self.made_good = Some(made_good);
+        let rest = made_good.saturating_duration_since(ended);
+        match owed_until {
+            Some(_) => rest,
+            None => rest.min(PAUSE),
+        }
+    }
 }
 
 /// How long to leave the files alone: longer and longer while nothing changes, since each look wakes the disk too.

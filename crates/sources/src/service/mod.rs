@@ -25,7 +25,7 @@ use super::{
     compare::{self, Found},
     content::Content,
     conversation::{Conversation, ConversationError, Outcome},
-    look_times::{PAUSE, Pauses, Rests, rest_after_answer},
+    look_times::{AnswerTimes, PAUSE, Pauses, Rests},
 };
 
 /// How long a copy waits for the one before it: what was ended at the other end is noticed behind the bytes that are on
@@ -79,6 +79,7 @@ struct Shared {
     conversations: Semaphore,
     /// Held by the comparison that is answered, and for a rest after it.
     answering: Arc<Semaphore>,
+    answer_times: Mutex<AnswerTimes>,
     /// Told when the peer's files have changed.
     peer_changed: Notify,
     /// Told when somebody begins to debug.
@@ -111,6 +112,7 @@ impl Sources {
             copying: Semaphore::new(1),
             conversations: Semaphore::new(CONVERSATIONS),
             answering: Arc::new(Semaphore::new(1)),
+            answer_times: Mutex::default(),
             peer_changed: Notify::new(),
             in_use: Notify::new(),
             is_used: AtomicBool::new(false),
@@ -224,7 +226,10 @@ impl Sources {
         let turn = self.0.answering.clone().acquire_owned().await;
         let began = Instant::now();
         let found = self.find(theirs, left_out, keeps).await;
-        let rest = rest_after_answer(began.elapsed());
+        let times = self.0.answer_times.lock();
+        let mut times = times.unwrap_or_else(PoisonError::into_inner);
+        let rest = times.rest_after(began, Instant::now());
+        drop(times);
         tokio::spawn(async move {
             tokio::time::sleep(rest).await;
             drop(turn);

@@ -51,6 +51,21 @@ fn file_that_changes_at_each_look_is_compared_ever_more_rarely_while_nobody_debu
     assert_eq!(rests.after(found(8)), 2 * PAUSE);
 }
 
+#[test]
+fn answers_have_a_tenth_of_the_time_however_long_one_takes() {
+    for took in [10, 500, 2_000, 20_000].map(Duration::from_millis) {
+        let began = Instant::now();
+        let (mut times, mut now, mut answers) = (AnswerTimes::default(), began, 0);
+        while now < began + 1_000 * took {
+            let rest = times.rest_after(now, now + took);
+            assert!(answers > 0 || rest <= PAUSE, "{took:?}: {rest:?}");
+            answers += 1;
+            now += took + rest;
+        }
+        assert!(answers <= 101, "{took:?}: {answers}");
+    }
+}
+
 #[tokio::test]
 async fn rest_ends_when_somebody_debugs_and_nobody_rests_while_somebody_does() {
     let (sources, _told) = sources(None, None);
