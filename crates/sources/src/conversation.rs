@@ -78,6 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.receive().await?.ok_or_else(ended)
     }
 
+    /// Waits until the other end has gone, or says something, which does not belong where it waits for an answer.
+    pub(super) async fn broken_off(&mut self) -> ConversationError {
+        match self.expect().await {
+            Ok(_) => ConversationError::Misbehaved("a message before the answer"),
+            Err(error) => error,
+        }
+    }
+
     pub(super) async fn send_files(&mut self, scan: &Scan) -> Result<(), ConversationError> {
         let mut batch = Vec::new();
         let mut bytes = 0;

@@ -215,15 +215,20 @@ impl Sources {
         look.await.unwrap_or(true)
     }
 
-    /// Looks for the files that the peer has, one peer's question after the other: to ask costs little, to answer much,
-    /// so nobody who asks without end has more than a part of a processor.
+    /// Looks for the files that the peer has, one question after the other and with a rest behind each: to ask costs
+    /// little, to answer much, so nobody who asks without end has more than a part of a processor. Who has gone before
+    /// its turn comes has none.
     async fn find_in_turn(
         &self,
+        talk: &mut Conversation<Within>,
         theirs: BTreeMap<SourceName, Content>,
         left_out: usize,
         keeps: bool,
-    ) -> Option<Found> {
-        let turn = self.0.answering.clone().acquire_owned().await;
+    ) -> Result<Option<Found>, ConversationError> {
+        let turn = tokio::select! {
+            turn = self.0.answering.clone().acquire_owned() => turn,
+            error = talk.broken_off() => return Err(error),
+        };
         let began = Instant::now();
         let found = self.find(theirs, left_out, keeps).await;
         let times = self.0.answer_times.lock();
@@ -234,7 +239,7 @@ impl Sources {
             tokio::time::sleep(rest).await;
             drop(turn);
         });
-        found
+        Ok(found)
     }
 
     /// Looks for the files that the peer has.
@@ -379,7 +384,8 @@ impl Sources {
         }
         let theirs = talk.receive_files().await?;
         let left_out = usize::try_from(there.left_out).unwrap_or(usize::MAX);
-        let Some(found) = self.find_in_turn(theirs, left_out, there.keeps).await else {
+        let found = self.find_in_turn(talk, theirs, left_out, there.keeps);
+        let Some(found) = found.await? else {
             return Err(ConversationError::Lost(io::ErrorKind::Other.into()));
         };
         talk.tell(&found).await?;

@@ -154,6 +154,30 @@ async fn peer_that_asks_without_end_has_a_part_of_a_processor() {
 }
 
 #[tokio::test]
+async fn who_has_gone_before_its_turn_keeps_nobody_else_from_a_conversation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (other, _told) = sources(Some(dir.path()), None);
+    // Somebody is answered meanwhile.
+    let _turn = other.0.answering.acquire().await.unwrap();
+    let summary = Summary {
+        compares: true,
+        ..Summary::default()
+    };
+    for _ in 0..CONVERSATIONS {
+        let mut gone = talk(&other);
+        gone.send(&SourcesMessage::Compare(summary)).await.unwrap();
+        gone.receive().await.unwrap().unwrap();
+        gone.send(&SourcesMessage::Files(Vec::new())).await.unwrap();
+    }
+    let all_end = async {
+        while other.0.conversations.available_permits() < CONVERSATIONS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), all_end).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_peer_that_lists_names_that_lead_out_or_files_without_end_does_not_get_far() {
     let dir = tempfile::tempdir().unwrap();
     let (other, mut told) = sources(Some(dir.path()), None);
