@@ -65,6 +65,14 @@ impl Client {
         }
     }
 
+    /// The same gateway has been found again, perhaps at another port; what may be ours there still may be.
+    pub(super) fn found_again(&mut self, found: Self) {
+        match (self, found) {
+            (Self::Upnp { service, .. }, Self::Upnp { service: found, .. }) => *service = found,
+            (known, found) => *known = found,
+        }
+    }
+
     /// Makes a mapping to `port`, or renews it, and sees to it that it is of use.
     pub(super) async fn map(
         &mut self,

@@ -49,6 +49,13 @@ pub enum Protocol {
 impl Protocol {
     /// All of them, the one to prefer first.
     pub const ALL: [Self; 3] = [Self::Pcp, Self::NatPmp, Self::Upnp];
+
+    /// Whether `port` may be asked for by it. A port of a well-known service may be mapped for another program of this
+    /// host, whose user has seen to that. UPnP shows whose a mapping is. The others know the address that asks and no
+    /// more, so that asking may renew such a mapping, and giving back removes it.
+    fn tells_whose(self, port: InsidePort) -> bool {
+        self == Self::Upnp || !is_well_known(port.number())
+    }
 }
 
 impl std::fmt::Display for Protocol {
@@ -94,6 +101,11 @@ impl InsidePort {
             Self::Tcp(_) => "TCP",
         }
     }
+}
+
+/// Whether this is the port of a well-known service (RFC 6335 section 6), which a user may have mapped himself.
+fn is_well_known(port: u16) -> bool {
+    port < 1024
 }
 
 /// A mapping that a gateway made.

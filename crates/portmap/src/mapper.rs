@@ -146,7 +146,10 @@ impl Task {
         let gateway = Gateway::find()?;
         let deadline = Instant::now() + SEARCH;
         let mut greetings = JoinSet::new();
-        for protocol in Protocol::ALL {
+        let of_use = Protocol::ALL
+            .into_iter()
+            .filter(|protocol| protocol.tells_whose(self.port));
+        for protocol in of_use {
             let nonce = self.nonce;
             greetings
                 .spawn(async move { (protocol, client::greet(protocol, gateway, nonce).await) });
@@ -300,7 +303,7 @@ impl Task {
             let (found, _) = timeout(SEARCH, greeting)
                 .await
                 .unwrap_or(Err(Fault::Silent))?;
-            *client = found;
+            client.found_again(found);
             self.extend(client, external).await
         };
         tokio::select! {

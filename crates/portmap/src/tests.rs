@@ -100,11 +100,15 @@ impl Home {
 
     /// Asks for a mapping once.
     fn ask(&self) -> Option<Held> {
+        self.ask_for(InsidePort::Udp(PORT))
+    }
+
+    fn ask_for(&self, port: InsidePort) -> Option<Held> {
         on(&self.host, async {
             let (report, _news) = mpsc::channel(8);
             let (_doubts, doubted) = mpsc::channel(1);
             let mut task = Task {
-                port: InsidePort::Udp(PORT),
+                port,
                 wanted: None,
                 changes: Changes::silent().subscribe(),
                 doubted,
@@ -336,7 +340,8 @@ fn upnp(request: &str, connection: &mut TcpStream, owner: impl Fn(&str) -> Optio
                 connection,
                 200,
                 &format!(
-                    "<NewInternalPort>{PORT}</NewInternalPort>\
+                    "<NewPortMappingDescription>p2pdbg</NewPortMappingDescription>\
+                     <NewInternalPort>{PORT}</NewInternalPort>\
                      <NewInternalClient>{client}</NewInternalClient>"
                 ),
             ),
@@ -492,6 +497,88 @@ fn a_port_that_is_mapped_to_somebody_else_is_left_alone() {
     assert_ne!(held.mapping.external.port(), PORT);
     assert_eq!(home.heard_text("#AddPortMapping"), 1);
     assert_eq!(home.heard_text("#DeletePortMapping"), 0);
+}
+
+/// What a UPnP gateway says of the mapping that the user has made to port 443 of this host for a web server.
+fn entry_of_the_users(us: Ipv4Addr) -> String {
+    format!(
+        "<NewInternalPort>443</NewInternalPort><NewInternalClient>{us}</NewInternalClient>\
+         <NewPortMappingDescription>my web server</NewPortMappingDescription>"
+    )
+}
+
+#[test]
+fn mapping_that_the_user_has_made_to_the_very_port_is_left_as_it_is() {
+    let Some(home) = Home::new("gw-users") else {
+        return;
+    };
+    let users = entry_of_the_users(home.host.ip());
+    home.serve_http(move |request, connection| {
+        let of_users = request.contains("<NewExternalPort>443<");
+        match of_users && request.contains("#GetSpecificPortMappingEntry") {
+            true => reply(connection, 200, &users),
+            false => upnp(request, connection, |_| None),
+        }
+    });
+    let mut held = home.ask_for(InsidePort::Tcp(443)).unwrap();
+    assert_ne!(held.mapping.external.port(), 443);
+    let renewed = held
+        .client
+        .map(InsidePort::Tcp(443), Some(held.mapping.external));
+    let renewed = on(&home.host, renewed).unwrap();
+    assert_eq!(renewed.external, held.mapping.external);
+    on(&home.host, held.client.unmap(InsidePort::Tcp(443))).unwrap();
+    let said = home.said.lock().unwrap();
+    let said = said.iter().map(|message| String::from_utf8_lossy(message));
+    let changes: Vec<_> = said
+        .filter(|said| said.contains("#AddPort") || said.contains("#DeletePort"))
+        .collect();
+    assert_eq!(changes.len(), 3);
+    assert!(
+        !changes
+            .iter()
+            .any(|said| said.contains("<NewExternalPort>443<"))
+    );
+}
+
+#[test]
+fn gateway_that_tells_no_description_has_its_mapping_renewed_at_the_same_port() {
+    let Some(home) = Home::new("gw-nameless") else {
+        return;
+    };
+    let us = home.host.ip();
+    let added: Arc<Mutex<bool>> = Arc::default();
+    home.serve_http(move |request, connection| {
+        let mut added = added.lock().unwrap();
+        *added |= request.contains("#AddPortMapping");
+        match *added && request.contains("#GetSpecificPortMappingEntry") {
+            true => reply(
+                connection,
+                200,
+                &format!(
+                    "<NewInternalPort>{PORT}</NewInternalPort>\
+                     <NewInternalClient>{us}</NewInternalClient>"
+                ),
+            ),
+            false => upnp(request, connection, |_| None),
+        }
+    });
+    let mut held = home.ask().unwrap();
+    let external = held.mapping.external;
+    assert_eq!(external.port(), PORT);
+    let renewed = held.client.map(InsidePort::Udp(PORT), Some(external));
+    assert_eq!(on(&home.host, renewed).unwrap().external, external);
+}
+
+#[test]
+fn port_of_a_well_known_service_is_not_asked_for_where_the_gateway_cannot_tell_whose_it_is() {
+    let Some(home) = Home::new("gw-web") else {
+        return;
+    };
+    home.answer(|question| vec![obliging(question, PUBLIC, 3600)]);
+    assert!(home.ask_for(InsidePort::Tcp(443)).is_none());
+    assert!(home.said.lock().unwrap().is_empty());
+    assert!(home.ask().is_some());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 use tokio::time::{Instant, timeout_at};
 
 use self::http::Response;
-use super::{Fault, InsidePort, Mapping, gateway::Gateway, is_public};
+use super::{Fault, InsidePort, Mapping, gateway::Gateway, is_public, is_well_known};
 
 /// External ports that are tried before the gateway counts as full.
 const PORTS: usize = 4;
@@ -244,7 +244,14 @@ impl MappingService {
         lifetime: Duration,
         tried: &mut u16,
     ) -> Result<Option<Duration>, Fault> {
-        if self.owner(external, port).await? == Owner::Another {
+        let may_be_ours = match self.owner(external, port).await? {
+            Owner::Us | Owner::Nobody => true,
+            Owner::Another => false,
+            // Some gateways tell no description. Who has made it here before may make it again.
+            Owner::SameHost => *tried == external,
+            Owner::Unknown => *tried == external || !is_well_known(external),
+        };
+        if !may_be_ours {
             return Ok(None);
         }
         *tried = external;
@@ -320,7 +327,10 @@ impl MappingService {
         let inside = inside.and_then(|text| text.parse::<u16>().ok());
         Ok(match (client, inside) {
             (Some(client), Some(inside)) if (client, inside) == (self.local, port.number()) => {
-                Owner::Us
+                match xml::text(&entry, "NewPortMappingDescription") {
+                    Some(DESCRIPTION) => Owner::Us,
+                    _ => Owner::SameHost,
+                }
             }
             (Some(_), Some(_)) => Owner::Another,
             _ => Owner::Unknown,
@@ -381,6 +391,8 @@ fn another_port() -> u16 {
 #[derive(Debug, PartialEq, Eq)]
 enum Owner {
     Us,
+    /// It leads to our port, and is not called what ours are: the user may have made it for another program.
+    SameHost,
     Nobody,
     Another,
     Unknown,
