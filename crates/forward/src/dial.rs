@@ -31,11 +31,19 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Those who wait for one target: one of them tries at a time, so that a thousand cost no more than one.
 #[derive(Debug)]
-pub struct Turns(Semaphore);
+pub struct Turns {
+    /// Of those whose target has not listened.
+    waiting: Semaphore,
+    /// Of those that are new, where a name has to be looked up.
+    new: Semaphore,
+}
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Semaphore::new(1))
+        Self {
+            waiting: Semaphore::new(1),
+            new: Semaphore::new(1),
+        }
     }
 }
 
@@ -50,12 +58,12 @@ pub async fn dial(
     waiting: impl FnOnce(&io::Error),
 ) -> Connection {
     let mut took = Duration::ZERO;
-    match dial_once(target, &mut took).await {
+    match dial_first(target, turns, &mut took).await {
         Ok(connection) => return connection,
         Err(error) => waiting(&error),
     }
     // It is never closed.
-    let _turn = turns.0.acquire().await.ok();
+    let _turn = turns.waiting.acquire().await.ok();
     loop {
         if let Ok(connection) = dial_once(target, &mut took).await {
             return connection;
@@ -67,6 +75,27 @@ pub async fn dial(
         };
         tokio::time::sleep(listening::rest_after(pause, took)).await;
     }
+}
+
+/// Makes the first attempt, one after the other where the resolver is asked; whoever is kept waiting long has failed.
+async fn dial_first(
+    target: &HostPort,
+    turns: &Turns,
+    took: &mut Duration,
+) -> io::Result<Connection> {
+    let _turn = match needs_lookup(target) {
+        true => {
+            let turn = timeout(REMOTE_PATIENCE, turns.new.acquire()).await;
+            turn.map_err(|_| io::ErrorKind::TimedOut)?.ok()
+        }
+        false => None,
+    };
+    dial_once(target, took).await
+}
+
+/// Whether the resolver is to be asked where the target is.
+fn needs_lookup(target: &HostPort) -> bool {
+    target.socket().is_none() && target.addresses().is_none()
 }
 
 /// Makes one attempt. `took` is set to how long it has kept the thread busy with a look at who listens.

@@ -12,13 +12,23 @@ use std::{
 };
 
 use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 use crate::route;
 
 /// How long the slower family is waited for once the other has addresses of use (RFC 8305 section 8: the Resolution
 /// Delay).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// So many questions for one family are asked at a time: nobody can end one that the resolver does not answer, and each
+/// has a thread. Each family has its own, so that one that is never answered for leaves the other's alone.
+const AT_A_TIME: usize = 16;
+
+static V4_LOOKUPS: Semaphore = Semaphore::const_new(AT_A_TIME);
+static V6_LOOKUPS: Semaphore = Semaphore::const_new(AT_A_TIME);
 
 /// The addresses of a host, those of a family to which there is a route first.
 ///
@@ -28,8 +38,8 @@ pub async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let of = |family| of_family(host.to_owned(), port, family);
-    of_both(of(AddrFamily::Inet6), of(AddrFamily::Inet), route::leads_to).await
+    let of = |v4| of_family(host.to_owned(), port, v4);
+    of_both(of(false), of(true), route::leads_to).await
 }
 
 /// What two questions come to, of which one may take for ever.
@@ -84,18 +94,32 @@ async fn of_both(
     }
 }
 
-async fn of_family(host: String, port: u16, family: AddrFamily) -> io::Result<Vec<SocketAddr>> {
+async fn of_family(host: String, port: u16, v4: bool) -> io::Result<Vec<SocketAddr>> {
+    let (family, turns) = match v4 {
+        true => (AddrFamily::Inet, &V4_LOOKUPS),
+        false => (AddrFamily::Inet6, &V6_LOOKUPS),
+    };
+    on_thread(turns, move || ask(&host, port, family)).await?
+}
+
+/// Does on a thread of its own what may take long, when it is its turn. It keeps that until it ends, also when nobody
+/// waits for it any more.
+async fn on_thread<T: Send + 'static>(
+    turns: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let turn = turns.acquire().await.map_err(io::Error::other)?;
     let (tell, answer) = oneshot::channel();
     // Not one of the runtime's threads: those are waited for when it ends, and this one may take long.
     std::thread::Builder::new()
         .name("lookup".to_owned())
         .spawn(move || {
+            let done = work();
+            drop(turn);
             // Nobody may wait for it any more.
-            let _ = tell.send(ask(&host, port, family));
+            let _ = tell.send(done);
         })?;
-    answer
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    answer.await.map_err(io::Error::other)
 }
 
 fn ask(host: &str, port: u16, family: AddrFamily) -> io::Result<Vec<SocketAddr>> {
@@ -163,6 +187,30 @@ mod tests {
         assert_eq!(one.unwrap(), addresses(&[V4]));
         let none = of_both(failed(), failed(), |_| true).await;
         assert_eq!(none.unwrap_err().to_string(), "none");
+    }
+
+    #[tokio::test]
+    async fn lookups_that_nobody_waits_for_any_more_are_no_more_than_may_be() {
+        static TURNS: Semaphore = Semaphore::const_new(2);
+        let (begun, begins) = std::sync::mpsc::channel();
+        let mut ends = Vec::new();
+        for number in 0..10 {
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            ends.push(end);
+            let begun = begun.clone();
+            let work = move || {
+                begun.send(number).unwrap();
+                let _ = ended.recv();
+            };
+            let given_up = timeout(Duration::from_millis(10), on_thread(&TURNS, work)).await;
+            given_up.unwrap_err();
+        }
+        drop(begun);
+        assert_eq!(TURNS.available_permits(), 0);
+        // Those that had no turn while somebody waited for them have never begun.
+        drop(ends);
+        assert_eq!(begins.iter().collect::<Vec<_>>(), [0, 1]);
+        on_thread(&TURNS, || ()).await.unwrap();
     }
 
     #[tokio::test]
