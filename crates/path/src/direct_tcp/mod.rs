@@ -15,8 +15,8 @@ use std::{
 };
 
 use p2pdbg_net::{mux::Datagram, tcp_detour::outbox, tcp_port::TcpPort};
-use p2pdbg_proto::address::canonical;
-use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts, WEB_PORT};
+use p2pdbg_proto::{address::canonical, url::DEFAULT_PORT};
+use p2pdbg_punch::{PunchKey, Role, SocketId, TcpPorts, WEB_PORT, is_of_web};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -128,17 +128,7 @@ impl DirectTcp {
 
     /// Servers that may be asked, the best first.
     pub(super) fn on_servers(&mut self, servers: impl Iterator<Item = SocketAddr>) {
-        self.servers.clear();
-        for server in servers {
-            let server = canonical(server);
-            let of_family = self
-                .servers
-                .iter()
-                .filter(|s| s.is_ipv4() == server.is_ipv4());
-            if of_family.count() < SERVERS && !self.servers.contains(&server) {
-                self.servers.push(server);
-            }
-        }
+        self.servers = to_ask(servers);
     }
 
     /// The peer may connect from these addresses.
@@ -352,6 +342,28 @@ impl DirectTcp {
             self.unneeded = self.unneeded.map(|_| now);
         }
     }
+}
+
+/// Those of the servers that are asked. A host that serves a port of the web is asked at the usual one too, so that a
+/// network that lets out more than the web is known by something.
+pub(super) fn to_ask(servers: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut asked: Vec<SocketAddr> = Vec::new();
+    for server in servers.map(canonical) {
+        let of_family = asked.iter().filter(|s| s.is_ipv4() == server.is_ipv4());
+        if of_family.count() < SERVERS && !asked.contains(&server) {
+            asked.push(server);
+        }
+    }
+    for v4 in [true, false] {
+        let of_web = |s: &&SocketAddr| s.is_ipv4() == v4 && is_of_web(s.port());
+        let usual = asked.iter().find(of_web).map(|server| {
+            let mut usual = *server;
+            usual.set_port(DEFAULT_PORT);
+            usual
+        });
+        asked.extend(usual.filter(|usual| !asked.contains(usual)));
+    }
+    asked
 }
 
 /// The port of the web, if this host may have it.

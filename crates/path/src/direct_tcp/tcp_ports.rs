@@ -27,7 +27,7 @@ use super::{
 /// How long a server may take to answer the first question.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
-/// How long the others are waited for once one has answered.
+/// How long the others are waited for once one has answered that is not of the web.
 const GRACE: Duration = Duration::from_millis(150);
 
 /// How often a server is asked again, so that neither NAT nor server forgets the connection.
@@ -154,6 +154,12 @@ impl Door {
     }
 }
 
+/// Whether the answers of these servers tell what the others would. Those of the web alone do not: a lost SYN of
+/// another is not to make this network one that lets out nothing else.
+fn tells_enough(answered: impl IntoIterator<Item = SocketAddr>) -> bool {
+    answered.into_iter().any(|server| !is_of_web(server.port()))
+}
+
 /// Asks the servers how they see the ports, tells it, and holds the connections for a while.
 pub(super) async fn ask(
     ports: Vec<TcpPort>,
@@ -171,9 +177,9 @@ pub(super) async fn ask(
     let mut answers: Vec<Asked> = Vec::new();
     loop {
         let next = asking.join_next();
-        let answered = match answers.is_empty() {
-            true => next.await,
-            false => match timeout(GRACE, next).await {
+        let answered = match tells_enough(answers.iter().map(|answer| answer.server)) {
+            false => next.await,
+            true => match timeout(GRACE, next).await {
                 Ok(answered) => answered,
                 Err(_) => break,
             },
@@ -203,5 +209,20 @@ pub(super) async fn ask(
             }
         }
         answers = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_the_web_alone_do_not_tell_what_others_would() {
+        let enough = |ports: &[u16]| {
+            let servers = ports.iter().map(|port| ([192, 0, 2, 1], *port).into());
+            tells_enough(servers)
+        };
+        assert!(!enough(&[]) && !enough(&[80, 443]));
+        assert!(enough(&[443, 3478]) && enough(&[5]));
     }
 }

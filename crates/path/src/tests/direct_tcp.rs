@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    direct_tcp::{Connected, DirectTcp, DirectTcpEvent},
+    direct_tcp::{Connected, DirectTcp, DirectTcpEvent, to_ask},
     *,
 };
 
@@ -146,6 +146,23 @@ async fn port_that_a_gateway_maps_is_told_once_the_servers_were_asked() {
     assert_eq!(end.tcp.on_mapped(external).unwrap().mapped, external);
     end.tcp.gather(false);
     assert!(end.tcp.on_mapped(None).is_none());
+}
+
+#[test]
+fn host_that_serves_the_web_is_asked_at_the_usual_port_too() {
+    let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    let asked = |texts: &[&str]| to_ask(addresses(texts).into_iter());
+    let (v4, v6) = ("192.0.2.1:443", "[2001:db8::1]:80");
+    let usual = ["192.0.2.1:3478", "[2001:db8::1]:3478"];
+    assert_eq!(asked(&[v4, v6]), addresses(&[v4, v6, usual[0], usual[1]]));
+    assert_eq!(
+        asked(&[v4, "192.0.2.1:3479"]).last(),
+        addresses(&usual).first()
+    );
+    assert_eq!(asked(&[usual[0], v4]), addresses(&[usual[0], v4]));
+    assert_eq!(asked(&["192.0.2.1:5"]), addresses(&["192.0.2.1:5"]));
 }
 
 #[tokio::test]

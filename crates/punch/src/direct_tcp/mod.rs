@@ -285,7 +285,8 @@ impl TcpPunch {
             (false, None) => return None,
         }
         self.round = 0;
-        self.web |= peer.is_some_and(TcpOffer::is_of_web_alone);
+        // That its servers did not answer may have been an accident.
+        self.web = peer.is_some_and(TcpOffer::is_of_web_alone);
         self.not_before = Some(now + LEAST_GAP);
         Some(self.gather(now))
     }
@@ -323,7 +324,7 @@ impl TcpPunch {
             return None;
         }
         if self.controlling && !self.web && peer.is_of_web_alone() {
-            // It could not call any other port.
+            // It could not call any other port. Not back in the same series, so there is one more at the most.
             self.web = true;
             return Some(self.gather(now));
         }

@@ -238,6 +238,43 @@ fn end_whose_peer_was_answered_by_no_server_gathers_once_more_for_the_port_of_th
 }
 
 #[test]
+fn peer_whose_servers_answer_again_is_not_taken_for_one_of_the_web_in_the_next_series() {
+    let offer = |series, server_rtt_ms| TcpOffer {
+        series,
+        round: 0,
+        candidates: Vec::new(),
+        server_rtt_ms,
+    };
+    let mut now = Instant::now();
+    let mut tcp = TcpPunch::new(true, now);
+    assert_eq!(tcp.poll(now, true, None), Some(Step::Gather));
+    tcp.on_ports(now, ports());
+    let unanswered = offer(1, 0);
+    assert_eq!(tcp.poll(now, true, Some(&unanswered)), Some(Step::Gather));
+    tcp.on_ports(now, ports());
+    assert!(tcp.is_for_web());
+    // Whatever it says now, there is no third time in this series.
+    let answered = offer(1, 30);
+    assert_eq!(tcp.poll(now, true, Some(&answered)), Some(Step::Tell));
+    for _ in 0..100 {
+        match tcp.poll(now, true, Some(&answered)) {
+            Some(Step::Gather) => break,
+            Some(_) => {}
+            None => now = tcp.next_at(now, true).unwrap(),
+        }
+    }
+    assert!(!tcp.is_for_web());
+    let mut follows = TcpPunch::new(false, now);
+    for (offer, is_for_web) in [(offer(1, 0), true), (offer(2, 30), false)] {
+        follows.on_peer_offer(&offer);
+        let step = follows.poll(now + LEAST_GAP * offer.series, true, Some(&offer));
+        assert_eq!(step, Some(Step::Gather));
+        assert_eq!(follows.is_for_web(), is_for_web);
+        follows.on_ports(now, ports());
+    }
+}
+
+#[test]
 fn end_whose_driver_or_peer_says_nothing_rests() {
     let now = Instant::now();
     let mut tcp = TcpPunch::new(true, now);
