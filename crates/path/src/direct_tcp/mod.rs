@@ -144,13 +144,15 @@ impl DirectTcp {
     }
 
     /// Listens, and asks the servers how they see it. `web` says that the port of the web is to be listened on, where
-    /// this host may. Whether other ports were closed for it, so that nothing need be mapped to them.
+    /// this host may, and no longer if not. Whether other ports were closed for that, so that nothing need be mapped to
+    /// them. Those of a connection that stands are kept, by which it may have come.
     pub(super) fn gather(&mut self, web: bool) -> bool {
         let Some(key) = self.key.clone() else {
             return false;
         };
         self.unneeded = None;
-        let others = web && !self.listening.web && !self.listening.ports.is_empty();
+        let differs = web != self.listening.web && !self.listening.ports.is_empty();
+        let others = differs && self.connections.is_empty();
         if others {
             self.close_ports();
         }

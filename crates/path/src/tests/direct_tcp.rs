@@ -198,6 +198,32 @@ async fn ports_close_once_nothing_is_looked_for_and_no_connection_stands() {
 }
 
 #[tokio::test]
+async fn port_of_the_web_is_listened_on_while_it_is_wanted_and_no_connection_goes_by_another() {
+    let mut listener = End::new(Role::Controlled, 7).await;
+    let mut connector = End::new(Role::Controlling, 7).await;
+    assert!(listener.tcp.gather(true) && !listener.tcp.gather(true));
+    assert!(listener.tcp.gather(false) && !listener.tcp.gather(false));
+    let port = listener.tcp.v4_port().unwrap();
+    assert_ne!(port, p2pdbg_punch::WEB_PORT);
+    connector.dial(port);
+    connector.connected().await;
+    let socket = loop {
+        if let DirectTcpEvent::Proven(proven) = listener.event().await {
+            break listener
+                .tcp
+                .connect(proven, &listener.others)
+                .unwrap()
+                .socket
+                .id;
+        }
+    };
+    assert!(!listener.tcp.gather(true), "a connection stands");
+    assert_eq!(listener.tcp.v4_port(), Some(port));
+    listener.tcp.close(Instant::now(), socket);
+    assert!(listener.tcp.gather(true));
+}
+
+#[tokio::test]
 async fn strangers_at_the_peers_address_cannot_push_out_who_has_begun_as_the_peer_does() {
     let mut listener = End::new(Role::Controlled, 7).await;
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.port));
