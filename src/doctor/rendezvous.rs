@@ -27,6 +27,9 @@ const TCP: Duration = Duration::from_millis(3_000);
 /// Round trips of which the shortest counts.
 const LOOKS: usize = 3;
 
+/// How long the addresses of one family are waited for once the other's are there: what is reached by each is told.
+const SLOWER: Duration = Duration::from_secs(1);
+
 /// Addresses that a name may have.
 const MOST: usize = 8;
 
@@ -41,7 +44,7 @@ pub(super) async fn look_up(url: &RendezvousUrl) -> Result<Vec<SocketAddr>, Fail
             why,
         })
     };
-    let lookup = lookup::look_up(&url.host, url.port);
+    let lookup = lookup::look_up_all(&url.host, url.port, SLOWER);
     let addresses = match tokio::time::timeout(TCP, lookup).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return Err(failed(Untrusted::of_error(&error).to_string())),

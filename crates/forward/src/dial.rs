@@ -9,7 +9,7 @@ use std::{
 use p2pdbg_base::{Host, HostPort};
 use p2pdbg_net::{
     listening::{self, Presence},
-    lookup::look_up,
+    lookup::{look_up, look_up_family},
 };
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -25,6 +25,9 @@ const REMOTE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long another host may take to answer, and its name to be looked up.
 const REMOTE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the addresses are waited for that a name has in the family whose answer was not prompt.
+const LATE_FAMILY: Duration = Duration::from_secs(1);
 
 /// How long one address of several may take, unless it is the last: for an answer, or for one to a second SYN.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
@@ -119,21 +122,45 @@ async fn dial_port(target: &HostPort, took: &mut Duration) -> io::Result<TcpStre
         // all the same, where the kernel sends it on (Docker, podman, hostPort).
         Ok(Presence::Absent | Presence::Unknown) | Err(_) => target.addresses(),
     };
-    let addresses = match (&target.host, addresses) {
-        (_, Some(addresses)) => addresses,
-        (Host::Name(name), None) => {
-            let found = look_up(name.as_str(), target.port);
-            let found = timeout(REMOTE_PATIENCE, found).await;
-            found.map_err(|_| io::ErrorKind::TimedOut)??
-        }
-        (_, None) => Vec::new(),
+    let connection = match (&target.host, addresses) {
+        (_, Some(addresses)) => connect_any(&addresses, REMOTE_PATIENCE).await?,
+        (Host::Name(name), None) => connect_by_name(name.as_str(), target.port).await?,
+        (_, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
     };
-    let connection = connect_any(&addresses, REMOTE_PATIENCE).await?;
     if connection.local_addr()? == connection.peer_addr()? {
         // TCP lets a socket connect to itself (RFC 9293 section 3.5) if its own port happens to be the one it dials.
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(connection)
+}
+
+/// Connects to the first of a name's addresses that answers; where all are of one family and none does, to one of the
+/// other, whose answer may only have been late (RFC 8305 section 3).
+async fn connect_by_name(name: &str, port: u16) -> io::Result<TcpStream> {
+    let found = timeout(REMOTE_PATIENCE, look_up(name, port)).await;
+    let found = found.map_err(|_| io::ErrorKind::TimedOut)??;
+    let late = |v4| async move {
+        let late = timeout(LATE_FAMILY, look_up_family(name, port, v4)).await;
+        late.ok().and_then(Result::ok).unwrap_or_default()
+    };
+    connect_or_late(&found, late).await
+}
+
+async fn connect_or_late<Late: Future<Output = Vec<SocketAddr>>>(
+    found: &[SocketAddr],
+    late: impl FnOnce(bool) -> Late,
+) -> io::Result<TcpStream> {
+    let failure = match connect_any(found, REMOTE_PATIENCE).await {
+        Ok(connection) => return Ok(connection),
+        Err(failure) => failure,
+    };
+    let is_v4 = found.first().is_some_and(SocketAddr::is_ipv4);
+    if found.iter().any(|address| address.is_ipv4() != is_v4) {
+        return Err(failure);
+    }
+    let late = late(!is_v4).await;
+    let connected = connect_any(&late, REMOTE_PATIENCE).await;
+    connected.map_err(|_| failure)
 }
 
 /// Connects to the first of these addresses that answers, within `patience` for all of them. One that does not answer
@@ -234,6 +261,31 @@ mod tests {
             listener.accept().await.unwrap();
             dialling.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn family_whose_answer_was_late_is_dialled_where_the_other_does_not_answer() {
+        let (_closed, dead) = closed();
+        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        let late = |v4: bool| async move {
+            assert!(!v4, "the other family");
+            vec![live]
+        };
+        let connection = connect_or_late(&[dead], late).await.unwrap();
+        assert_eq!(connection.peer_addr().unwrap(), live);
+        let none = connect_or_late(&[dead], |_| async { Vec::new() }).await;
+        assert_eq!(none.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let asked = |_| async { panic!("both families were there") };
+        connect_or_late(&[dead, dead_v6()], asked)
+            .await
+            .unwrap_err();
+    }
+
+    /// An address of IPv6 that refuses.
+    fn dead_v6() -> SocketAddr {
+        let socket = std::net::TcpListener::bind("[::1]:0").unwrap();
+        socket.local_addr().unwrap()
     }
 
     /// An address that does not answer: its queue is full. What fills it.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use p2pdbg_net::lookup::look_up;
+use p2pdbg_net::lookup::look_up_family;
 
 /// How long the lookup may take. The name was resolved a moment ago, so the answer is at hand.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -31,12 +31,10 @@ pub(super) async fn as_seen_from_here(
 
 /// The first address of the host that is not of the family of `reached`.
 async fn other_family(host: &str, reached: IpAddr) -> Option<IpAddr> {
-    let lookup = look_up(host, 0);
+    let lookup = look_up_family(host, 0, !reached.is_ipv4());
     let addresses = tokio::time::timeout(PATIENCE, lookup).await.ok()?.ok()?;
-    addresses
-        .iter()
-        .map(|address| address.ip().to_canonical())
-        .find(|ip| ip.is_ipv4() != reached.is_ipv4())
+    let first = addresses.first()?;
+    Some(first.ip().to_canonical()).filter(|ip| ip.is_ipv4() != reached.is_ipv4())
 }
 
 /// Puts addresses in the place of unspecified ones.

@@ -30,16 +30,37 @@ const AT_A_TIME: usize = 16;
 static V4_LOOKUPS: Semaphore = Semaphore::const_new(AT_A_TIME);
 static V6_LOOKUPS: Semaphore = Semaphore::const_new(AT_A_TIME);
 
-/// The addresses of a host, those of a family to which there is a route first.
+/// The addresses of a host, those of a family to which there is a route first. A family that is answered for later than
+/// the other is left out; [`look_up_family`] finds it.
 ///
 /// # Errors
 /// If none are to be known; what the system says of that.
 pub async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    look_up_all(host, port, RESOLUTION_DELAY).await
+}
+
+/// The same where the addresses of both families are of use: the slower one is waited for so long.
+///
+/// # Errors
+/// If none are to be known; what the system says of that.
+pub async fn look_up_all(host: &str, port: u16, slower: Duration) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let of = |v4| of_family(host.to_owned(), port, v4);
-    of_both(of(false), of(true), route::leads_to).await
+    of_both(of(false), of(true), route::leads_to, slower).await
+}
+
+/// The addresses of a host in one family. It may take as long as the system lets it.
+///
+/// # Errors
+/// If none are to be known; what the system says of that.
+pub async fn look_up_family(host: &str, port: u16, v4: bool) -> io::Result<Vec<SocketAddr>> {
+    match host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_ipv4() == v4 => Ok(vec![SocketAddr::new(ip, port)]),
+        Ok(_) => Ok(Vec::new()),
+        Err(_) => of_family(host.to_owned(), port, v4).await,
+    }
 }
 
 /// What two questions come to, of which one may take for ever.
@@ -47,6 +68,7 @@ async fn of_both(
     v6: impl Future<Output = io::Result<Vec<SocketAddr>>>,
     v4: impl Future<Output = io::Result<Vec<SocketAddr>>>,
     leads_to: impl Fn(SocketAddr) -> bool,
+    slower: Duration,
 ) -> io::Result<Vec<SocketAddr>> {
     let (mut v6, mut v4) = (pin!(v6), pin!(v4));
     let mut found = [None, None];
@@ -68,7 +90,7 @@ async fn of_both(
         }
     };
     let other = match is_enough {
-        true => timeout(RESOLUTION_DELAY, other).await.ok(),
+        true => timeout(slower, other).await.ok(),
         false => Some(other.await),
     };
     if let Some((of, late)) = other {
@@ -163,9 +185,13 @@ mod tests {
 
     #[tokio::test]
     async fn family_that_is_never_answered_for_keeps_the_other_for_a_moment_alone() {
-        let v4_alone = of_both(pending(), found(&[V4]), |_| true).await.unwrap();
+        let v4_alone = of_both(pending(), found(&[V4]), |_| true, RESOLUTION_DELAY)
+            .await
+            .unwrap();
         assert_eq!(v4_alone, addresses(&[V4]));
-        let v6_alone = of_both(found(&[V6]), pending(), |_| true).await.unwrap();
+        let v6_alone = of_both(found(&[V6]), pending(), |_| true, RESOLUTION_DELAY)
+            .await
+            .unwrap();
         assert_eq!(v6_alone, addresses(&[V6]));
     }
 
@@ -175,17 +201,33 @@ mod tests {
             tokio::time::sleep(2 * RESOLUTION_DELAY).await;
             Ok(addresses(&[V4]))
         };
-        let both = of_both(found(&[V6]), late, |address| address.is_ipv4()).await;
+        let both = of_both(
+            found(&[V6]),
+            late,
+            |address| address.is_ipv4(),
+            RESOLUTION_DELAY,
+        )
+        .await;
         assert_eq!(both.unwrap(), addresses(&[V4, V6]));
     }
 
     #[tokio::test]
-    async fn addresses_of_both_families_are_told_and_failure_of_both_alone() {
-        let both = of_both(found(&[V6]), found(&[V4]), |_| true).await;
+    async fn slower_family_is_there_where_both_are_of_use() {
+        let late = async {
+            tokio::time::sleep(2 * RESOLUTION_DELAY).await;
+            Ok(addresses(&[V4]))
+        };
+        let both = of_both(found(&[V6]), late, |_| true, Duration::from_secs(60)).await;
         assert_eq!(both.unwrap(), addresses(&[V6, V4]));
-        let one = of_both(failed(), found(&[V4]), |_| true).await;
+    }
+
+    #[tokio::test]
+    async fn addresses_of_both_families_are_told_and_failure_of_both_alone() {
+        let both = of_both(found(&[V6]), found(&[V4]), |_| true, RESOLUTION_DELAY).await;
+        assert_eq!(both.unwrap(), addresses(&[V6, V4]));
+        let one = of_both(failed(), found(&[V4]), |_| true, RESOLUTION_DELAY).await;
         assert_eq!(one.unwrap(), addresses(&[V4]));
-        let none = of_both(failed(), failed(), |_| true).await;
+        let none = of_both(failed(), failed(), |_| true, RESOLUTION_DELAY).await;
         assert_eq!(none.unwrap_err().to_string(), "none");
     }
 
@@ -220,5 +262,9 @@ mod tests {
         assert!(!found.is_empty());
         let v6 = look_up("2001:db8::1", 7).await.unwrap();
         assert_eq!(v6, addresses(&[V6]));
+        let none = look_up_family("2001:db8::1", 7, true).await.unwrap();
+        assert_eq!(none, []);
+        let v4 = look_up_family("localhost", 7, true).await.unwrap();
+        assert_eq!(v4, addresses(&["127.0.0.1:7"]));
     }
 }

@@ -10,6 +10,7 @@ use std::{
     net::SocketAddr,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use p2pdbg_base::{Host, HostPort, NotAHostPort};
@@ -100,17 +101,22 @@ impl FurtherServers {
     }
 }
 
+/// How long the addresses of one family are waited for once the other's are there: each shows another mapping.
+const SLOWER: Duration = Duration::from_secs(1);
+
 /// The addresses of a server; none if the name is not known.
 pub async fn addresses(server: &HostPort) -> Vec<SocketAddr> {
     let mut found = match (&server.host, server.addresses()) {
         (_, Some(addresses)) => addresses,
-        (Host::Name(name), None) => match lookup::look_up(name.as_str(), server.port).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                tracing::debug!(%server, %error, "cannot look a STUN server up");
-                Vec::new()
+        (Host::Name(name), None) => {
+            match lookup::look_up_all(name.as_str(), server.port, SLOWER).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    tracing::debug!(%server, %error, "cannot look a STUN server up");
+                    Vec::new()
+                }
             }
-        },
+        }
         (_, None) => Vec::new(),
     };
     found.dedup();
