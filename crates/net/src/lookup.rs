@@ -6,7 +6,7 @@
 use std::{
     future::pending,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::pin,
     time::Duration,
 };
@@ -48,7 +48,8 @@ pub async fn look_up_all(host: &str, port: u16, slower: Duration) -> io::Result<
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let of = |v4| of_family(host.to_owned(), port, v4);
-    of_both(of(false), of(true), route::leads_to, slower).await
+    let found = of_both(of(false), of(true), route::leads_to, slower).await?;
+    Ok(in_order(found, route::leads_to, route::source_towards))
 }
 
 /// The addresses of a host in one family. It may take as long as the system lets it.
@@ -61,6 +62,36 @@ pub async fn look_up_family(host: &str, port: u16, v4: bool) -> io::Result<Vec<S
         Ok(_) => Ok(Vec::new()),
         Err(_) => of_family(host.to_owned(), port, v4).await,
     }
+}
+
+/// Puts IPv4 first where IPv6 would go from an address that is of use among its own kind alone (RFC 6724 section 6,
+/// rule 5, and the labels of section 2.1): a unique local address, or Teredo.
+fn in_order(
+    found: Vec<SocketAddr>,
+    leads_to: impl Fn(SocketAddr) -> bool,
+    source: impl Fn(SocketAddr) -> Option<IpAddr>,
+) -> Vec<SocketAddr> {
+    let is_poor = |to: &SocketAddr| match (to.ip(), source(*to)) {
+        (IpAddr::V6(ip), Some(IpAddr::V6(from))) => [is_unique_local, is_teredo]
+            .iter()
+            .any(|kind| kind(from) && !kind(ip)),
+        _ => false,
+    };
+    let v4_is_of_use = found.iter().any(|to| to.is_ipv4() && leads_to(*to));
+    if !v4_is_of_use || !found.iter().any(is_poor) {
+        return found;
+    }
+    let (poor, mut first): (Vec<_>, Vec<_>) = found.into_iter().partition(is_poor);
+    first.extend(poor);
+    first
+}
+
+fn is_unique_local(ip: Ipv6Addr) -> bool {
+    ip.segments()[0] & 0xfe00 == 0xfc00
+}
+
+fn is_teredo(ip: Ipv6Addr) -> bool {
+    ip.segments()[..2] == [0x2001, 0]
 }
 
 /// What two questions come to, of which one may take for ever.
@@ -219,6 +250,35 @@ mod tests {
         };
         let both = of_both(found(&[V6]), late, |_| true, Duration::from_secs(60)).await;
         assert_eq!(both.unwrap(), addresses(&[V6, V4]));
+    }
+
+    #[test]
+    fn ipv6_from_an_address_that_is_not_of_use_there_comes_after_ipv4() {
+        let order = |list: &[&str], from: &str| {
+            let from: IpAddr = from.parse().unwrap();
+            let source = |to: SocketAddr| Some(from).filter(|_| to.is_ipv6());
+            in_order(addresses(list), |_| true, source)
+        };
+        for (from, is_first) in [
+            ("2001:db8::9", true),
+            ("fd00::9", false),
+            ("2001:0:1::9", false),
+        ] {
+            let expected = match is_first {
+                true => [V6, V4],
+                false => [V4, V6],
+            };
+            assert_eq!(order(&[V6, V4], from), addresses(&expected), "{from}");
+        }
+        let local = ["[fd00::1]:7", V4];
+        assert_eq!(order(&local, "fd00::9"), addresses(&local));
+        assert_eq!(order(&[V6], "fd00::9"), addresses(&[V6]));
+        let no_v4 = in_order(
+            addresses(&[V6, V4]),
+            |to| to.is_ipv6(),
+            |_| Some([0xfd00, 0, 0, 0, 0, 0, 0, 9].into()),
+        );
+        assert_eq!(no_v4, addresses(&[V6, V4]));
     }
 
     #[tokio::test]
